@@ -1,0 +1,1 @@
+"""The DICOM correction node: the host. Never imports torch, correctors, simulation or training."""

@@ -1,0 +1,6 @@
+"""Configuration: one YAML file, parsed once, frozen."""
+
+from dicom_node.config.loading import load_config
+from dicom_node.config.sections import Config, IntakeSection, JobsSection, NodeSection, PeerSection
+
+__all__ = ["Config", "IntakeSection", "JobsSection", "NodeSection", "PeerSection", "load_config"]

@@ -1,0 +1,98 @@
+"""One YAML file -> `Config`; every error says `file:line:column:`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from dicom_node.config.sections import Config
+from dicom_node.errors import ConfigError
+
+
+def load_config(path: Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: with the file, line and column of the first mistake, and all mistakes one a line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError(f"{path}:1:1: cannot read the configuration: {reason}") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
+        raise ConfigError(f"{path}:{where}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}:1:1: not valid YAML") from error
+    if root is not None:
+        _refuse_double_keys(path, root)
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}:1:1: the configuration must be a mapping of sections")
+    _yaml_off_as_false(data)
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = []
+        for item in error.errors():
+            line, column, where = _position(root, item["loc"])
+            lines.append(f"{path}:{line}:{column}: {where}: {_sentence(item)}")
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _yaml_off_as_false(data: dict[Any, Any]) -> None:
+    """`defaults: off` may arrive as the text `off` when quoted."""
+    if isinstance(data.get("defaults"), str) and data["defaults"].lower() in ("off", "on"):
+        data["defaults"] = data["defaults"].lower() == "on"
+
+
+def _refuse_double_keys(path: Path, node: yaml.Node) -> None:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                mark = key.start_mark
+                raise ConfigError(f"{path}:{mark.line + 1}:{mark.column + 1}: the key {key.value!r} is given twice")
+            seen.add(key.value)
+            _refuse_double_keys(path, value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_double_keys(path, item)
+
+
+def _position(root: yaml.Node | None, loc: tuple[int | str, ...]) -> tuple[int, int, str]:
+    """Line and column (from 1) of the deepest node of `loc` that the file really holds, and its dotted name."""
+    node, mark = root, root.start_mark if root is not None else None
+    names: list[str] = []
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if found is None:
+                continue
+            mark, node = found[0].start_mark, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            mark = node.start_mark
+        else:
+            continue
+        names.append(str(part))
+    missing = [str(p) for p in loc[-1:] if str(p) not in names and isinstance(p, str)]
+    where = ".".join(names + missing) or "configuration"
+    return (mark.line + 1, mark.column + 1, where) if mark else (1, 1, where)
+
+
+def _sentence(item: Any) -> str:
+    if item["type"] == "extra_forbidden":
+        return "unknown key; see docs/configuration.md for the known ones"
+    if item["type"] == "missing":
+        return "this key is required"
+    return str(item["msg"]).removeprefix("Value error, ")
