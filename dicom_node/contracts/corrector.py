@@ -57,6 +57,7 @@ class Correction:
         quality: figures for each z slice by name; units in the name, e.g. `largest_change_hu`.
         metrics: figures for the whole series by name.
         warnings: sentences for the radiologist or physicist, also stored with the series.
+        device: kind of device that computed it, `cpu` or `cuda`; part of the provenance.
     """
 
     changed: bool
@@ -67,6 +68,7 @@ class Correction:
     quality: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: MappingProxyType({}))
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         """Refuse an outcome that says two things at once.
@@ -109,7 +111,7 @@ class CorrectorFactory(Protocol):
         Args:
             method: one of the spec's methods.
             weights: directory of the verified weights package, None for methods without weights.
-            device: torch device string, `cpu` or `cuda[:n]`.
+            device: `auto` (CUDA where there is one, else CPU), `cpu` or `cuda[:n]`.
             parameters: every parameter of the spec, validated, defaults filled in.
         """
         ...

@@ -1,1 +1,1 @@
-"""worker."""
+"""The process that owns a device: read -> correct -> guard -> derive -> outbox."""

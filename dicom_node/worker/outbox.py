@@ -1,0 +1,91 @@
+"""Derived instances at rest until they are delivered: a folder appears whole, by one rename."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from dicom_node.errors import StorageFailed, StorageFull
+
+MANIFEST = "manifest.json"
+
+
+class Outbox:
+    """`data_dir/outbox`: one folder for each job."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def folder(self, job_id: str) -> Path:
+        """Where the finished files of a job lie."""
+        return self._folder / job_id
+
+    def open(self, job_id: str, token: int) -> Path:
+        """An empty working folder for one attempt, invisible to delivery.
+
+        Raises:
+            StorageFailed, StorageFull: the disk refuses.
+        """
+        working = self._folder / f".{job_id}.{token}"
+        try:
+            self._discard(job_id)
+            working.mkdir(parents=True)
+        except OSError as error:
+            raise storage_error(error, working) from error
+        return working
+
+    def publish(self, job_id: str, working: Path, manifest: dict[str, object]) -> Path:
+        """Make a working folder visible under the job's name. A folder of an earlier attempt is replaced.
+
+        Raises:
+            StorageFailed, StorageFull: the disk refuses.
+        """
+        target = self.folder(job_id)
+        try:
+            with (working / MANIFEST).open("w", encoding="utf-8") as file:
+                json.dump(manifest, file, indent=1, sort_keys=True)
+                file.flush()
+                os.fsync(file.fileno())
+            for directory in [d for d in working.rglob("*") if d.is_dir()] + [working]:
+                _fsync_folder(directory)
+            if target.exists():
+                shutil.rmtree(target)
+            working.rename(target)
+            _fsync_folder(self._folder)
+        except OSError as error:
+            raise storage_error(error, working) from error
+        return target
+
+    def discard(self, working: Path) -> None:
+        """Remove the working folder of an attempt that failed."""
+        shutil.rmtree(working, ignore_errors=True)
+
+    def sweep(self) -> int:
+        """Remove working folders that a killed worker left; call before the workers start."""
+        left = [p for p in self._folder.glob(".*") if p.is_dir()] if self._folder.is_dir() else []
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(left)
+
+    def _discard(self, job_id: str) -> None:
+        for path in self._folder.glob(f".{job_id}.*"):
+            shutil.rmtree(path)
+
+
+def storage_error(error: OSError, path: Path) -> StorageFull | StorageFailed:
+    """Turn an OSError into the error that the ledger understands."""
+    import errno
+
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"the disk is full at {path}: free space, the job goes on by itself")
+    return StorageFailed(f"cannot write {path}: {error.strerror or type(error).__name__}")
+
+
+def _fsync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

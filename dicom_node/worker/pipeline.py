@@ -1,0 +1,122 @@
+"""One job's work on files: read -> correct -> guard -> derive. The same for `serve` and `dicom-node correct`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dicom_node import logs
+from dicom_node.contracts import Corrector, CorrectorSpec, ParameterValue, RoleInstance
+from dicom_node.dicom.derive import DerivedSet, derive
+from dicom_node.dicom.provenance import Provenance
+from dicom_node.dicom.reading import LoadedVolume, read_volume
+from dicom_node.errors import CorrectorFailed, NodeError
+from dicom_node.worker.guards import check
+
+Step = Callable[[str], None]
+"""Told the name of each step as it begins: `read`, `correct`, `derive`."""
+
+log = logs.get("worker.pipeline")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run needs to know.
+
+    Attributes:
+        spec: the corrector's spec.
+        method: one of the spec's methods.
+        parameters: resolved, every parameter of the spec.
+        weights_sha256: digest of the weights, empty for methods without.
+        roles: instances by role.
+        input_digest: digest of all inputs.
+        created_at: when the job was made, UTC seconds; written into the derived instances, so that a repeated run
+            writes the same bytes.
+        version: 1, or n+1 when late images led to a new version.
+        superseded_series: Series Instance UID by role of the version that this one replaces.
+    """
+
+    spec: CorrectorSpec
+    method: str
+    parameters: Mapping[str, ParameterValue]
+    weights_sha256: str
+    roles: Mapping[str, Sequence[RoleInstance]]
+    input_digest: str
+    created_at: float
+    version: int = 1
+    superseded_series: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        changed: whether series were derived.
+        reason: why nothing was changed.
+        derived: the derived series, None when nothing was changed.
+        warnings: the corrector's and the writer's warnings.
+        metrics: the corrector's figures for the whole series.
+    """
+
+    changed: bool
+    reason: str
+    derived: DerivedSet | None
+    warnings: tuple[str, ...]
+    metrics: Mapping[str, float]
+
+
+def run(task: Task, corrector: Corrector, folder: Path, step: Step | None = None) -> Outcome:
+    """Correct one input set and write what is derived from it into `folder`.
+
+    Raises:
+        CorrectionRefused: the corrector must not touch this input.
+        CorrectorFailed, GuardViolation: the corrector misbehaved; nothing is written.
+        NodeError: reading or writing failed.
+    """
+    step = step or (lambda _: None)
+    step("read")
+    loaded = {
+        role: read_volume(instances, task.spec.inputs[role]) for role, instances in sorted(task.roles.items())
+    }
+    step("correct")
+    correction = check(task.spec, {r: v.volume for r, v in loaded.items()}, _correct(task.spec, corrector, loaded))
+    if not correction.changed:
+        return Outcome(False, correction.reason, None, correction.warnings, correction.metrics)
+    step("derive")
+    provenance = Provenance(
+        spec=task.spec,
+        method=task.method,
+        parameters=task.parameters,
+        weights_sha256=task.weights_sha256,
+        input_digest=task.input_digest,
+        created_at=task.created_at,
+        version=task.version,
+        superseded_series=task.superseded_series or {},
+        device=correction.device,
+    )
+    derived = derive(task.spec, correction, loaded, provenance, folder)
+    return Outcome(True, "", derived, correction.warnings + tuple(derived.warnings), correction.metrics)
+
+
+def _correct(spec: CorrectorSpec, corrector: Corrector, loaded: Mapping[str, LoadedVolume]) -> object:
+    inputs = {role: item.volume for role, item in loaded.items()}
+    for volume in inputs.values():
+        volume.pixels.flags.writeable = False  # an input that a corrector alters would hide what it changed
+    try:
+        return corrector.correct(inputs)
+    except NodeError:
+        raise
+    except Exception as error:
+        # The exception's text may quote header values, so only its type and place are kept.
+        raise CorrectorFailed(f"corrector {spec.name} raised {type(error).__name__} at {_place(error)}") from None
+
+
+def _place(error: BaseException) -> str:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return "an unknown line"
+    return f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}"
