@@ -1,0 +1,166 @@
+"""Parallel-beam CT projector: line integrals, their exact transpose, and filtered back-projection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simulation.fbp import Window, filter_projections, ramp_response
+from simulation.joseph_matrix import joseph_octant
+from simulation.pixel_matrix import pixel_octant
+from simulation.ray_matrix import SymmetricRayMatrix, apply
+
+
+@dataclass(frozen=True)
+class ParallelGeometry:
+    """Square pixels seen by parallel rays, turning about the image centre, index (n_pixels - 1) / 2.
+
+    The ray of angle theta and detector coordinate s is the line x cos(theta) + y sin(theta) = s, with x along image
+    columns and y along image rows (downwards).
+
+    Attributes:
+        n_pixels: side of the square image.
+        pixel_mm: pixel size [mm].
+        n_angles: angles, spread evenly over [0, 180) degrees; even.
+        n_detectors: detectors; None covers the square's diagonal with an odd number.
+        detector_mm: detector spacing [mm]; None takes `pixel_mm`.
+    """
+
+    n_pixels: int
+    pixel_mm: float
+    n_angles: int
+    n_detectors: int | None = None
+    detector_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sizes without meaning.
+
+        Raises:
+            ValueError: odd or non-positive number of angles, or non-positive sizes.
+        """
+        if self.n_angles < 2 or self.n_angles % 2:
+            raise ValueError(f"n_angles must be even and positive, got {self.n_angles}")
+        if self.n_pixels < 1 or self.pixel_mm <= 0 or self.detectors < 1 or self.spacing_mm <= 0:
+            raise ValueError(f"sizes must be positive: {self}")
+
+    @property
+    def spacing_mm(self) -> float:
+        """Detector spacing [mm]."""
+        return self.pixel_mm if self.detector_mm is None else self.detector_mm
+
+    @property
+    def detectors(self) -> int:
+        """Number of detectors."""
+        if self.n_detectors is not None:
+            return self.n_detectors
+        return math.ceil(self.n_pixels * math.sqrt(2) * self.pixel_mm / self.spacing_mm) | 1
+
+
+class ParallelProjector:
+    """Joseph line integrals with exact transpose, and filtered back-projection, for one geometry.
+
+    Matrices are built when first needed and kept: about 0.17 GB for `forward`, 0.19 GB for `fbp` at 512 x 512 and
+    360 angles, in proportion to pixels and angles; as much again once gradients ask for the transposes.
+    """
+
+    def __init__(self, geometry: ParallelGeometry, device: str = "cpu") -> None:
+        """Prepare for one geometry.
+
+        Args:
+            geometry: what to project.
+            device: torch device string.
+        """
+        self.geometry = geometry
+        self._device = torch.device(device)
+        self._joseph: SymmetricRayMatrix | None = None
+        self._pixel_driven: SymmetricRayMatrix | None = None
+        self._responses: dict[Window, Tensor] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Integrate along every ray.
+
+        Args:
+            images: float32 (batch, y, x) [1/mm].
+
+        Returns:
+            float32 (batch, angle, detector), dimensionless. Differentiable: the gradient is `adjoint`.
+
+        Raises:
+            ValueError: wrong shape.
+        """
+        side = self.geometry.n_pixels
+        self._check(images, (side, side), "images")
+        return apply(images, self._joseph_matrix(), transpose=False)
+
+    def adjoint(self, sinograms: Tensor) -> Tensor:
+        """Apply the exact transpose of `forward`.
+
+        Args:
+            sinograms: float32 (batch, angle, detector).
+
+        Returns:
+            float32 (batch, y, x), in units of the sinogram times mm. Differentiable.
+
+        Raises:
+            ValueError: wrong shape.
+        """
+        self._check(sinograms, (self.geometry.n_angles, self.geometry.detectors), "sinograms")
+        return apply(sinograms, self._joseph_matrix(), transpose=True)
+
+    def fbp(self, sinograms: Tensor, *, window: Window = "ram-lak") -> Tensor:
+        """Reconstruct by filtered back-projection (Kak & Slaney 1988, section 3.3), pixel-driven.
+
+        Args:
+            sinograms: float32 (batch, angle, detector), dimensionless.
+            window: apodisation of the ramp; `ram-lak` is the bare ramp.
+
+        Returns:
+            float32 (batch, y, x) [1/mm]. Differentiable.
+
+        Raises:
+            ValueError: wrong shape or unknown window.
+        """
+        geometry = self.geometry
+        self._check(sinograms, (geometry.n_angles, geometry.detectors), "sinograms")
+        if window not in self._responses:
+            response = ramp_response(geometry.detectors, geometry.spacing_mm, window)
+            self._responses[window] = (response * (math.pi / geometry.n_angles)).to(self._device)
+        filtered = filter_projections(sinograms, self._responses[window])
+        return apply(filtered, self._pixel_matrix(), transpose=True)
+
+    def _check(self, values: Tensor, shape: tuple[int, int], name: str) -> None:
+        if values.ndim != 3 or tuple(values.shape[1:]) != shape or values.dtype != torch.float32:
+            raise ValueError(
+                f"{name} must be float32 (batch, {shape[0]}, {shape[1]}), got {values.dtype} {tuple(values.shape)}"
+            )
+
+    def _joseph_matrix(self) -> SymmetricRayMatrix:
+        if self._joseph is None:
+            g = self.geometry
+            octant = joseph_octant(g.n_pixels, g.pixel_mm, g.n_angles, g.detectors, g.spacing_mm)
+            self._joseph = SymmetricRayMatrix(
+                octant,
+                transposed=False,
+                n_pixels=g.n_pixels,
+                n_angles=g.n_angles,
+                n_detectors=g.detectors,
+                device=self._device,
+            )
+        return self._joseph
+
+    def _pixel_matrix(self) -> SymmetricRayMatrix:
+        if self._pixel_driven is None:
+            g = self.geometry
+            octant = pixel_octant(g.n_pixels, g.pixel_mm, g.n_angles, g.detectors, g.spacing_mm)
+            self._pixel_driven = SymmetricRayMatrix(
+                octant,
+                transposed=True,
+                n_pixels=g.n_pixels,
+                n_angles=g.n_angles,
+                n_detectors=g.detectors,
+                device=self._device,
+            )
+        return self._pixel_driven

@@ -1,0 +1,141 @@
+"""Sparse system matrices that store one octant of rays and serve the whole sinogram."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from torch import Tensor
+
+from simulation import ray_symmetry
+
+_IMAGES_PER_PRODUCT = 2  # sixteen columns keep the gathered rows in cache; wider products were slower per image
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedRows:
+    """A sparse matrix in compressed-row form.
+
+    Attributes:
+        starts: int32 (rows + 1,), where each row begins.
+        columns: int32 (non-zeros,).
+        values: float32 (non-zeros,).
+        shape: (rows, columns).
+    """
+
+    starts: NDArray[np.int32]
+    columns: NDArray[np.int32]
+    values: NDArray[np.float32]
+    shape: tuple[int, int]
+
+    def transposed(self) -> CompressedRows:
+        """Return the transpose, again in compressed-row form."""
+        csr = sparse.csr_matrix((self.values, self.columns, self.starts), shape=self.shape)
+        flipped = csr.T.tocsr()
+        return CompressedRows(flipped.indptr, flipped.indices, flipped.data, (self.shape[1], self.shape[0]))
+
+    def to_torch(self, device: torch.device) -> Tensor:
+        """Return a torch CSR tensor on `device`; on the CPU it shares the memory of these arrays."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+            return torch.sparse_csr_tensor(
+                torch.from_numpy(self.starts).to(device),
+                torch.from_numpy(self.columns).to(device),
+                torch.from_numpy(self.values).to(device),
+                size=self.shape,
+                check_invariants=False,
+            )
+
+
+class SymmetricRayMatrix:
+    """A linear map from square images to parallel sinograms, and its exact transpose.
+
+    Holds the octant's rows by image columns (forward) or its transpose (adjoint); whichever is missing is made from
+    the other when first asked for.
+    """
+
+    def __init__(
+        self,
+        octant: CompressedRows,
+        *,
+        transposed: bool,
+        n_pixels: int,
+        n_angles: int,
+        n_detectors: int,
+        device: torch.device,
+    ) -> None:
+        """Hold an octant.
+
+        Args:
+            octant: rays of the octant by pixels, or pixels by rays when `transposed`.
+            transposed: how `octant` lies.
+            n_pixels: side of the image.
+            n_angles: angles over [0, 180), even.
+            n_detectors: detectors.
+            device: where to compute.
+        """
+        self._n_pixels = n_pixels
+        self._octant_rows = ray_symmetry.octant_angles(n_angles) * ray_symmetry.half_detectors(n_detectors)
+        self._slots = ray_symmetry.ray_slots(n_angles, n_detectors).to(device)
+        self._device = device
+        self._given = octant
+        self._given_transposed = transposed
+        self._matrices: dict[bool, Tensor] = {}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (batch, y, x) to sinograms (batch, angle, detector)."""
+        matrix = self._matrix(transposed=False)
+        slots = self._slots.reshape(-1)
+        out = images.new_empty((images.shape[0], *self._slots.shape))
+        for start in range(0, images.shape[0], _IMAGES_PER_PRODUCT):
+            part = images[start : start + _IMAGES_PER_PRODUCT]
+            product = matrix @ ray_symmetry.moved_copies(part)
+            by_image = product.reshape(self._octant_rows, part.shape[0], ray_symmetry.MOTIONS).transpose(0, 1)
+            for index, rays in enumerate(by_image):
+                out[start + index] = rays.reshape(-1)[slots].reshape(self._slots.shape)
+        return out
+
+    def adjoint(self, sinograms: Tensor) -> Tensor:
+        """Map sinograms (batch, angle, detector) to images (batch, y, x) by the transpose of `forward`."""
+        matrix = self._matrix(transposed=True)
+        slots = self._slots.reshape(-1)
+        out = sinograms.new_empty((sinograms.shape[0], self._n_pixels, self._n_pixels))
+        for start in range(0, sinograms.shape[0], _IMAGES_PER_PRODUCT):
+            part = sinograms[start : start + _IMAGES_PER_PRODUCT]
+            rays = part.new_zeros((part.shape[0], self._octant_rows * ray_symmetry.MOTIONS))
+            rays[:, slots] = part.reshape(part.shape[0], -1)
+            columns = rays.reshape(part.shape[0], self._octant_rows, ray_symmetry.MOTIONS).transpose(0, 1)
+            product = matrix @ columns.reshape(self._octant_rows, -1)
+            out[start : start + part.shape[0]] = ray_symmetry.merge_copies(product, self._n_pixels)
+        return out
+
+    def _matrix(self, *, transposed: bool) -> Tensor:
+        matrix = self._matrices.get(transposed)
+        if matrix is None:
+            rows = self._given if transposed == self._given_transposed else self._given.transposed()
+            matrix = self._matrices[transposed] = rows.to_torch(self._device)
+        return matrix
+
+
+class _Apply(torch.autograd.Function):
+    """Differentiable product with a `SymmetricRayMatrix`, either way round."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, matrix: SymmetricRayMatrix, transpose: bool) -> Tensor:
+        ctx.matrix, ctx.transpose = matrix, transpose
+        return matrix.adjoint(values) if transpose else matrix.forward(values)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        return apply(gradients[0].contiguous(), ctx.matrix, transpose=not ctx.transpose), None, None
+
+
+def apply(values: Tensor, matrix: SymmetricRayMatrix, *, transpose: bool) -> Tensor:
+    """Multiply with `matrix` (or its transpose); the gradient is the product with the other one."""
+    result: Tensor = _Apply.apply(values, matrix, transpose)  # type: ignore[no-untyped-call]
+    return result
