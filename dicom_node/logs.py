@@ -18,13 +18,15 @@ _LONGEST_TEXT = 500
 _FORBIDDEN = ("patient", "birth", "accession", "physician", "description", "operator", "institution")
 
 
-def configure(*, stream: TextIO | None = None, level: str = "info", process: str = "main") -> None:
+def configure(
+    *, stream: TextIO | None = None, level: str = "info", process: str = "main", as_json: bool = False
+) -> None:
     """Set up logging for this process; called once by each process's entry point.
 
     Third-party libraries that print header values (pynetdicom, pydicom) are kept at CRITICAL and off the root logger.
     """
     out = stream or sys.stderr
-    renderer: Any = structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer(sort_keys=True)
+    renderer: Any = structlog.dev.ConsoleRenderer() if out.isatty() and not as_json else structlog.processors.JSONRenderer(sort_keys=True)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

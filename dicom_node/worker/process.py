@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 
 from dicom_node import logs
 from dicom_node.contracts import Corrector, CorrectorSpec, ParameterValue, RoleInstance
@@ -17,6 +16,7 @@ from dicom_node.errors import CorrectionRefused, InputError, LeaseLost, LedgerEr
 from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import Job, JobInput, Lease, OutputInstance, OutputSeries
 from dicom_node.plugins.catalogue import Catalogue
+from dicom_node.plugins.parameters import resolve
 from dicom_node.worker.outbox import Outbox, storage_error
 from dicom_node.worker.pipeline import Outcome, Task, run
 
@@ -55,6 +55,21 @@ class Worker:
         self._build = build
         self._clock = clock
         self._warm: dict[str, Corrector] = {}
+
+    def warm_up(self, correctors: Iterable[str]) -> None:
+        """Import and build installed correctors with their defaults, so that the first job finds them warm.
+
+        A corrector that cannot be built is logged; its jobs will say why.
+        """
+        for name in dict.fromkeys(correctors):
+            spec = self._catalogue.specs.get(name)
+            if spec is None:
+                continue
+            try:
+                method, parameters = resolve(spec, None, {})
+                self._built(spec, method, parameters)
+            except NodeError as error:
+                log.warning("warm_up_failed", corrector=name, code=error.code, error=str(error))
 
     def step(self) -> bool:
         """Lease and finish one job. Returns whether there was one."""
@@ -123,9 +138,12 @@ class Worker:
             self._ledger.heartbeat(tx, lease, self._lease_s, self._clock())
 
     def _corrector(self, job: Job) -> Corrector:
-        key = json.dumps([job.corrector, job.method, dict(job.parameters)], sort_keys=True)
+        return self._built(self._spec(job.corrector), job.method, job.parameters)
+
+    def _built(self, spec: CorrectorSpec, method: str, parameters: Mapping[str, ParameterValue]) -> Corrector:
+        key = json.dumps([spec.name, method, dict(parameters)], sort_keys=True)
         if key not in self._warm:
-            self._warm[key] = self._build(self._spec(job.corrector), job.method, self._device, job.parameters)
+            self._warm[key] = self._build(spec, method, self._device, parameters)
         return self._warm[key]
 
     def _spec(self, name: str) -> CorrectorSpec:

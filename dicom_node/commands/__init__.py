@@ -1,0 +1,1 @@
+"""The commands of `dicom-node`, one module each."""

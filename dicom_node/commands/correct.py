@@ -1,0 +1,219 @@
+"""`dicom-node correct`: the route -> correct -> derive path on files, no network."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from dicom_node import compose
+from dicom_node.commands.output import Advance, JsonFlag, Output
+from dicom_node.config import Config, load_config
+from dicom_node.contracts import CorrectorSpec, InputSet
+from dicom_node.dicom.scan import Rejected, ScanResult, scan
+from dicom_node.errors import CorrectionRefused, InputError, NodeError, RequestError, UnusableSeries
+from dicom_node.planning import input_digest, series_uids
+from dicom_node.plugins.catalogue import Catalogue, discover
+from dicom_node.plugins.loader import build
+from dicom_node.plugins.parameters import resolve
+from dicom_node.routing.router import RoutingResult, route, route_for
+from dicom_node.worker.pipeline import Outcome, Task, run
+
+
+@dataclass
+class Report:
+    """What `correct --json` prints."""
+
+    series: list[dict[str, object]] = field(default_factory=list)
+    skipped: list[dict[str, object]] = field(default_factory=list)
+    failed: list[dict[str, object]] = field(default_factory=list)
+
+
+def correct(
+    inputs: Annotated[list[Path], typer.Argument(help="DICOM files, folders or ZIPs.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the derived series; made when missing.")],
+    corrector: Annotated[str | None, typer.Option(help="Use this corrector; without it the routes choose.")] = None,
+    method: Annotated[str | None, typer.Option(help="Use this method of the corrector.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    config: Annotated[Path | None, typer.Option(help="Configuration with your own routes.")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Correct files: read, route, correct, derive. Originals are never altered."""
+    output = Output(as_json)
+    if device not in ("auto", "cpu", "cuda") and not device.startswith("cuda:"):
+        raise RequestError(f"--device must be auto, cpu or cuda, got {device!r}")
+    catalogue = discover()
+    overrides = parse_settings(settings or [])
+    chosen = None if corrector is None else _installed(catalogue, corrector)
+    if chosen is not None:
+        resolve(chosen, method, overrides)  # a wrong request is told before any file is read
+    rules = load_config(config) if config else Config()
+    _make_folder(out)
+    with output.progress() as advance:
+        found = scan_inputs(inputs, advance)
+        result = route_series(found, chosen, rules, catalogue)
+        report = Report()
+        for file in found.rejected:
+            report.skipped.append({"series_instance_uid": file.series_instance_uid, "file": str(file.file), "reason": file.reason})
+        taken = {uid for s in result.input_sets for uid in series_uids(s)}
+        for explanation in result.explanations:
+            if explanation.series_instance_uid not in taken and not explanation.taken:
+                reason = "; ".join(explanation.reasons)
+                _skip(report, explanation.series_instance_uid, reason)
+        for number, input_set in enumerate(result.input_sets, start=1):
+            what = f"{input_set.corrector} {number}/{len(result.input_sets)}"
+            spec = catalogue.specs[input_set.corrector]
+            _one(report, input_set, spec, method, overrides, device, out, found.rejected, what, advance)
+    _print(output, report)
+    if report.failed:
+        raise typer.Exit(1)
+
+
+def scan_inputs(inputs: list[Path], advance: Advance) -> ScanResult:
+    """Scan paths given on a command line.
+
+    Raises:
+        RequestError: a path does not exist.
+        InputError: no DICOM series is among them; the message gives the first reasons.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise RequestError(f"{path} does not exist")
+    found = scan(inputs, progress=lambda done, total: advance("reading headers", done, total))
+    if not found.series:
+        reasons = "".join(f"\n  {r.file}: {r.reason}" for r in found.rejected[:10])
+        more = f"\n  and {len(found.rejected) - 10} more" if len(found.rejected) > 10 else ""
+        raise InputError(f"no usable DICOM image in {', '.join(map(str, inputs))}{reasons}{more}")
+    return found
+
+
+def route_series(found: ScanResult, chosen: CorrectorSpec | None, config: Config, catalogue: Catalogue) -> RoutingResult:
+    """By the rules, or towards one corrector when the user named it."""
+    rules = compose.rules_of(config)
+    if chosen is not None:
+        return route_for(found.series, chosen, rules)
+    return route(found.series, rules, catalogue.specs, config.default_send_to)
+
+
+def parse_settings(settings: list[str]) -> dict[str, Any]:
+    """`KEY=VALUE` texts to values, read as YAML scalars.
+
+    Raises:
+        RequestError: no `=`, or a value that is no scalar.
+    """
+    parsed: dict[str, Any] = {}
+    for item in settings:
+        key, equals, text = item.partition("=")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        if not equals or not key or isinstance(value, dict | list):
+            raise RequestError(f"--set needs KEY=VALUE with one value, got {item!r}")
+        parsed[key] = value
+    return parsed
+
+
+def _one(
+    report: Report,
+    input_set: InputSet,
+    spec: CorrectorSpec,
+    method: str | None,
+    overrides: Mapping[str, Any],
+    device: str,
+    out: Path,
+    rejected: tuple[Rejected, ...],
+    what: str,
+    advance: Advance,
+) -> None:
+    uids = series_uids(input_set)
+    name, parameters = resolve(spec, method or input_set.method, {**input_set.parameters, **overrides})
+    digest = input_digest(input_set.roles)
+    weights = spec.weights.get(name)
+    task = Task(spec, name, parameters, weights.sha256 if weights else "", input_set.roles, digest, time.time())
+    steps = ("read", "correct", "derive")
+    try:
+        for bad in rejected:
+            if bad.series_instance_uid in uids:
+                raise UnusableSeries(f"series {bad.series_instance_uid} holds {bad.file}, which cannot be used: {bad.reason}")
+        folder = out / f"{spec.name}-{name}-{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
+        _make_folder(folder)
+        built = build(spec, name, device, parameters)
+        outcome = run(task, built, folder, lambda s: advance(f"{what}: {s}", steps.index(s), len(steps)))
+    except CorrectionRefused as refusal:
+        for uid in uids:
+            _skip(report, uid, str(refusal))
+        _remove_empty(folder)
+        return
+    except NodeError as error:
+        report.failed.append(
+            {"corrector": spec.name, "method": name, "source_series": list(uids), "code": error.code, "error": str(error)}
+        )
+        return
+    if not outcome.changed:
+        _remove_empty(folder)
+    report.series.extend(_entries(spec.name, name, input_set, uids, outcome))
+
+
+def _entries(
+    corrector: str, method: str, input_set: InputSet, uids: tuple[str, ...], outcome: Outcome
+) -> list[dict[str, object]]:
+    common = {"corrector": corrector, "method": method, "source_series": list(uids), "warnings": list(outcome.warnings)}
+    if outcome.derived is None:
+        return [
+            {**common, "role": role, "changed": False, "series_instance_uid": None, "files": [],
+             "metrics": dict(outcome.metrics), "reason": outcome.reason}
+            for role in input_set.roles
+        ]  # fmt: skip
+    return [
+        {**common, "role": s.role, "changed": True, "series_instance_uid": s.series_instance_uid,
+         "files": [str(f.path) for f in s.files], "metrics": {**outcome.metrics, **s.metrics}}
+        for s in outcome.derived.series
+    ]  # fmt: skip
+
+
+def _skip(report: Report, uid: str, reason: str) -> None:
+    report.skipped.append({"series_instance_uid": uid, "reason": reason})
+
+
+def _installed(catalogue: Catalogue, name: str) -> CorrectorSpec:
+    if name in catalogue.specs:
+        return catalogue.specs[name]
+    broken = next((f": it is broken: {b.reason}" for b in catalogue.broken if b.name == name), "")
+    raise RequestError(f"the corrector {name!r} is not installed{broken}; installed: {', '.join(sorted(catalogue.specs)) or 'none'}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"cannot write to {folder}: {error.strerror}") from error
+
+
+def _remove_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _print(output: Output, report: Report) -> None:
+    output.document({"series": report.series, "skipped": report.skipped, "failed": report.failed})
+    rows = [
+        [s["corrector"], s["method"], s["role"], "yes" if s["changed"] else f"no: {s.get('reason')}", len(s["files"]),  # type: ignore[arg-type]
+         str(Path(s["files"][0]).parent) if s["files"] else "-"]  # type: ignore[index]
+        for s in report.series
+    ]  # fmt: skip
+    if rows:
+        output.table("Series", ["corrector", "method", "role", "changed", "files", "folder"], rows)
+    for warning in dict.fromkeys(w for s in report.series for w in s["warnings"]):  # type: ignore[attr-defined]
+        output.line(f"warning: {warning}")
+    if report.skipped:
+        output.table("Skipped", ["series or file", "reason"], [[s.get("file") or s["series_instance_uid"], s["reason"]] for s in report.skipped])
+    for failure in report.failed:
+        output.line(f"failed: {failure['corrector']} {failure['method']}: {failure['error']}")

@@ -1,0 +1,23 @@
+"""`dicom-node serve`: the node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node import logs
+from dicom_node.commands.output import JsonFlag
+from dicom_node.config import load_config
+from dicom_node.supervisor import Supervisor
+
+
+def serve(
+    config: Annotated[Path, typer.Option("--config", help="The configuration file.")],
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the node: receivers, intake, workers, delivery. SIGTERM drains and stops it."""
+    loaded = load_config(config)
+    logs.configure(process="supervisor", as_json=as_json)
+    Supervisor(loaded).run()

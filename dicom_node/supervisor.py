@@ -1,0 +1,199 @@
+"""The first process of `dicom-node serve`: starts the others, restarts what dies, drains on SIGTERM."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.synchronize import Event
+from typing import IO
+
+from dicom_node import compose, logs, processes
+from dicom_node.archive.index import ArchiveIndex
+from dicom_node.config import Config
+from dicom_node.database.engine import Database
+from dicom_node.errors import RequestError
+from dicom_node.metrics import MetricsServer, NodeStatus
+
+Target = Callable[[Config, int, Event], None]
+
+_STOP_ORDER = ("receiver", "intake", "worker", "delivery")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _CALM_S = 0.2, 30.0, 60.0
+
+log = logs.get("supervisor")
+
+
+@dataclass
+class Child:
+    """One supervised process and its restart history."""
+
+    kind: str
+    index: int
+    target: Target
+    process: SpawnProcess | None = None
+    ready: Event | None = None
+    started_at: float = 0.0
+    restarts: int = 0
+    pause_s: float = _FIRST_PAUSE_S
+    restart_at: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """E.g. `receiver-0`."""
+        return f"{self.kind}-{self.index}"
+
+
+@dataclass
+class Supervisor:
+    """Owns the node's processes.
+
+    Attributes:
+        config: the whole configuration, handed to each child.
+        on_ready: called once, when every process is ready for the first time.
+    """
+
+    config: Config
+    on_ready: Callable[[], None] | None = None
+    _children: list[Child] = field(default_factory=list)
+    _stopping: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT, then drain.
+
+        Raises:
+            RequestError: another node works in the same data folder.
+            LedgerError: the database cannot be opened.
+        """
+        signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
+        signal.signal(signal.SIGINT, lambda *_: self._stopping.set())
+        lock = self._lock_data_dir()
+        database = compose.open_database(self.config)
+        server = MetricsServer(self.config.node.host, self.config.node.metrics_port, self._status(database))
+        try:
+            self._sweep()
+            self._children = self._plan()
+            context = multiprocessing.get_context("spawn")
+            for child in self._children:
+                self._start(context, database, child)
+            server.start()
+            self._watch(context, database)
+            self._drain()
+        finally:
+            self._kill_rest()
+            server.stop()
+            database.close()
+            lock.close()
+
+    def _plan(self) -> list[Child]:
+        node = self.config.node
+        return [
+            *(Child("receiver", i, processes.run_receiver) for i in range(node.receivers)),
+            Child("intake", 0, processes.run_intake),
+            *(Child("worker", i, processes.run_worker) for i in range(node.workers)),
+            Child("delivery", 0, processes.run_delivery),
+        ]
+
+    def _lock_data_dir(self) -> IO[str]:
+        data_dir = self.config.node.data_dir.resolve()
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            file = (data_dir / "node.lock").open("w")
+        except OSError as error:
+            raise RequestError(f"cannot use the data folder {data_dir}: {error.strerror}") from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise RequestError(f"another node is running in {data_dir}: stop it or choose another node.data_dir") from error
+        return file
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-done; nothing of it was ever acknowledged or published."""
+        left = compose.make_outbox(self.config).sweep()
+        if left:
+            log.info("outbox_swept", folders=left)
+
+    def _start(self, context: SpawnContext, database: Database, child: Child) -> None:
+        self._recover(database, child)
+        child.ready = context.Event()
+        child.process = context.Process(
+            target=child.target, args=(self.config, child.index, child.ready), name=child.name
+        )
+        child.process.start()
+        child.started_at = time.monotonic()
+        log.info("process_started", child=child.name, pid=child.process.pid, restarts=child.restarts)
+
+    def _recover(self, database: Database, child: Child) -> None:
+        """Take back what the child's predecessor held: nobody else can still be using its name."""
+        owner = processes.owner(self.config, child.kind, child.index)
+        ledger, now = compose.make_ledger(self.config), time.time()
+        with database.begin() as tx:
+            if child.kind == "receiver":
+                ArchiveIndex().close_associations_of(tx, owner, now)
+            elif child.kind == "worker":
+                ledger.release_worker(tx, owner, now)
+            elif child.kind == "delivery":
+                ledger.release_delivery(tx, owner, now)
+
+    def _watch(self, context: SpawnContext, database: Database) -> None:
+        announced = False
+        while not self._stopping.is_set():
+            if not announced and all(c.ready is not None and c.ready.is_set() for c in self._children):
+                announced = True
+                node = self.config.node
+                log.info("node_ready", ae_title=node.ae_title, host=node.host, port=node.port)
+                if self.on_ready:
+                    self.on_ready()
+            sentinels = [c.process.sentinel for c in self._children if c.process is not None]
+            wait(sentinels, timeout=0.2)
+            for child in self._children:
+                if child.process is not None and not child.process.is_alive() and not self._stopping.is_set():
+                    self._died(child)
+                if child.process is None and time.monotonic() >= child.restart_at:
+                    self._start(context, database, child)
+
+    def _died(self, child: Child) -> None:
+        assert child.process is not None
+        if time.monotonic() - child.started_at > _CALM_S:
+            child.pause_s = _FIRST_PAUSE_S
+        log.error("process_died", child=child.name, exitcode=child.process.exitcode, restart_in_s=child.pause_s)
+        child.process.close()
+        child.process, child.ready = None, None
+        child.restarts += 1
+        child.restart_at = time.monotonic() + child.pause_s
+        child.pause_s = min(child.pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _drain(self) -> None:
+        """Stop the stages in the order of the data, each given the chance to finish what it holds."""
+        deadline = time.monotonic() + self.config.node.drain_s
+        log.info("draining", seconds=self.config.node.drain_s)
+        for kind in _STOP_ORDER:
+            living = [c.process for c in self._children if c.kind == kind and c.process is not None and c.process.is_alive()]
+            for process in living:
+                process.terminate()
+            for process in living:
+                process.join(max(0.0, deadline - time.monotonic()))
+        late = [c.name for c in self._children if c.process is not None and c.process.is_alive()]
+        log.info("drained", late=",".join(late) or "none")
+
+    def _kill_rest(self) -> None:
+        for child in self._children:
+            if child.process is not None and child.process.is_alive():
+                child.process.kill()
+                child.process.join()
+
+    def _status(self, database: Database) -> NodeStatus:
+        return NodeStatus(
+            database=database,
+            data_dir=self.config.node.data_dir.resolve(),
+            min_free_mb=self.config.node.min_free_mb,
+            processes=lambda: {
+                c.name: (c.ready is not None and c.ready.is_set(), c.restarts) for c in self._children
+            },
+        )
