@@ -44,7 +44,8 @@ def ramp_response(n_detectors: int, detector_mm: float, window: Window = "ram-la
         response = response * (0.5 + 0.5 * torch.cos(2 * torch.pi * frequency))
     elif window != "ram-lak":
         raise ValueError(f"unknown window {window!r}: use ram-lak, shepp-logan, cosine or hann")
-    return response.to(torch.float32)
+    rounded: Tensor = response.to(torch.float32)
+    return rounded
 
 
 def filter_projections(sinograms: Tensor, response: Tensor) -> Tensor:
@@ -59,4 +60,5 @@ def filter_projections(sinograms: Tensor, response: Tensor) -> Tensor:
     """
     length = 2 * (response.shape[0] - 1)
     spectrum = torch.fft.rfft(sinograms, n=length)
-    return torch.fft.irfft(spectrum * response, n=length)[..., : sinograms.shape[-1]]
+    filtered: Tensor = torch.fft.irfft(spectrum * response, n=length)[..., : sinograms.shape[-1]]
+    return filtered

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulation import ray_symmetry
-from simulation.ray_matrix import CompressedRows
+from simulation.ray_matrix import CompressedRows, RowsBuilder
 
 
 def joseph_octant(
@@ -31,8 +31,9 @@ def joseph_octant(
     half = ray_symmetry.half_detectors(n_detectors)
     s = (np.arange(half) + (0.0 if n_detectors % 2 else 0.5)) * (detector_mm / pixel_mm)
     row_start = (np.arange(n_pixels, dtype=np.int32) * n_pixels)[None, :, None]
-    columns, values, counts = [], [], []
-    for k in range(ray_symmetry.octant_angles(n_angles)):
+    n_octant = ray_symmetry.octant_angles(n_angles)
+    matrix = RowsBuilder(n_octant * half, n_pixels * n_pixels, largest=n_octant * half * n_pixels * 2)
+    for k in range(n_octant):
         theta = np.pi * k / n_angles
         cos, sin = np.cos(theta), np.sin(theta)
         x = (s[:, None] - y[None, :] * sin) / cos + centre
@@ -47,11 +48,5 @@ def joseph_octant(
         weight[..., 1] = share * length
         inside = (index >= 0) & (index < n_pixels)
         index += row_start
-        columns.append(index[inside])
-        values.append(weight[inside])
-        counts.append(inside.sum(axis=(1, 2)))
-    per_ray = np.concatenate(counts)
-    starts = np.zeros(len(per_ray) + 1, np.int32)
-    np.cumsum(per_ray, out=starts[1:])
-    shape = (len(per_ray), n_pixels * n_pixels)
-    return CompressedRows(starts, np.concatenate(columns), np.concatenate(values), shape)
+        matrix.append(index, weight, inside)
+    return matrix.finish()

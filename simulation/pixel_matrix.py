@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulation import ray_symmetry
-from simulation.ray_matrix import CompressedRows
+from simulation.ray_matrix import CompressedRows, RowsBuilder
 
 _ROWS_PER_BLOCK = 16  # image rows built at once: bounds the scratch memory
 
@@ -34,7 +34,8 @@ def pixel_octant(n_pixels: int, pixel_mm: float, n_angles: int, n_detectors: int
     offset = 0.0 if n_detectors % 2 else 0.5
     x = (np.arange(n_pixels) - centre)[None, :, None]
     first_ray = (np.arange(len(theta), dtype=np.int32) * half)[None, None, :, None]
-    columns, values, counts = [], [], []
+    n_rays = len(theta) * half
+    matrix = RowsBuilder(n_pixels * n_pixels, n_rays, largest=n_pixels * n_pixels * len(theta) * 2)
     for start in range(0, n_pixels, _ROWS_PER_BLOCK):
         y = (np.arange(start, min(start + _ROWS_PER_BLOCK, n_pixels)) - centre)[:, None, None]
         s = x * cos + y * sin - offset
@@ -46,10 +47,5 @@ def pixel_octant(n_pixels: int, pixel_mm: float, n_angles: int, n_detectors: int
         weight = np.stack([1 - share, share], axis=-1)
         inside = (index >= 0) & (index < half)
         index += first_ray
-        columns.append(index[inside])
-        values.append(weight[inside])
-        counts.append(inside.sum(axis=(2, 3)).reshape(-1))
-    per_pixel = np.concatenate(counts)
-    starts = np.zeros(len(per_pixel) + 1, np.int32)
-    np.cumsum(per_pixel, out=starts[1:])
-    return CompressedRows(starts, np.concatenate(columns), np.concatenate(values), (len(per_pixel), len(theta) * half))
+        matrix.append(index, weight, inside)
+    return matrix.finish()

@@ -52,6 +52,39 @@ class CompressedRows:
             )
 
 
+class RowsBuilder:
+    """Collects blocks of rows in place, so that building needs no second copy of a large matrix."""
+
+    def __init__(self, rows: int, columns: int, *, largest: int) -> None:
+        """Reserve room.
+
+        Args:
+            rows: rows of the matrix.
+            columns: columns of the matrix.
+            largest: upper bound of the non-zeros; memory beyond the true number is reserved but never touched.
+        """
+        self._shape = (rows, columns)
+        self._columns = np.empty(largest, np.int32)
+        self._values = np.empty(largest, np.float32)
+        self._starts = np.zeros(rows + 1, np.int32)
+        self._row = 0
+        self._filled = 0
+
+    def append(self, columns: NDArray[np.int32], values: NDArray[np.float32], keep: NDArray[np.bool_]) -> None:
+        """Append rows: arrays (..., candidates, 2) whose last two axes hold one row, of which `keep` are stored."""
+        counts = keep.sum(axis=(-1, -2)).reshape(-1)
+        end = self._filled + int(counts.sum())
+        self._columns[self._filled : end] = columns[keep]
+        self._values[self._filled : end] = values[keep]
+        np.cumsum(counts, out=self._starts[self._row + 1 : self._row + 1 + len(counts)])
+        self._starts[self._row + 1 : self._row + 1 + len(counts)] += self._filled
+        self._row, self._filled = self._row + len(counts), end
+
+    def finish(self) -> CompressedRows:
+        """Return the matrix."""
+        return CompressedRows(self._starts, self._columns[: self._filled], self._values[: self._filled], self._shape)
+
+
 class SymmetricRayMatrix:
     """A linear map from square images to parallel sinograms, and its exact transpose.
 
