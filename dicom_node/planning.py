@@ -87,8 +87,9 @@ def new_job(input_set: InputSet, spec: CorrectorSpec) -> NewJob:
         parameters=parameters,
         send_to=input_set.send_to,
         inputs=inputs,
-        set_key=_digest([recipe, series]),
+        set_key=_digest([input_set.route, spec.name, method, series]),
         input_digest=input_digest(input_set.roles),
+        recipe=_digest(recipe),
     )
 
 

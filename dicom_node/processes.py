@@ -23,8 +23,7 @@ _TROUBLED_S = 2.0
 
 def run_receiver(config: Config, index: int, ready: Event) -> None:
     """A receiver process: takes associations until SIGTERM."""
-    stop = _begin(f"receiver-{index}")
-    receiver.run(config, index, ready, stop)
+    receiver.run(config, index, ready)
 
 
 def run_intake(config: Config, index: int, ready: Event) -> None:

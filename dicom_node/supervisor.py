@@ -15,10 +15,10 @@ from multiprocessing.synchronize import Event
 from typing import IO
 
 from dicom_node import compose, logs, processes
-from dicom_node.archive.index import ArchiveIndex
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
 from dicom_node.errors import RequestError
+from dicom_node.net.receiver import check_port
 from dicom_node.metrics import MetricsServer, NodeStatus
 
 Target = Callable[[Config, int, Event], None]
@@ -72,6 +72,7 @@ class Supervisor:
         """
         signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
         signal.signal(signal.SIGINT, lambda *_: self._stopping.set())
+        check_port(self.config.node.host, self.config.node.port)
         lock = self._lock_data_dir()
         database = compose.open_database(self.config)
         server = MetricsServer(self.config.node.host, self.config.node.metrics_port, self._status(database))
@@ -130,13 +131,14 @@ class Supervisor:
         log.info("process_started", child=child.name, pid=child.process.pid, restarts=child.restarts)
 
     def _recover(self, database: Database, child: Child) -> None:
-        """Take back what the child's predecessor held: nobody else can still be using its name."""
+        """Take back what the child's predecessor held: nobody else can still be using its name.
+
+        Receivers clean up after their own kind when they start.
+        """
         owner = processes.owner(self.config, child.kind, child.index)
         ledger, now = compose.make_ledger(self.config), time.time()
         with database.begin() as tx:
-            if child.kind == "receiver":
-                ArchiveIndex().close_associations_of(tx, owner, now)
-            elif child.kind == "worker":
+            if child.kind == "worker":
                 ledger.release_worker(tx, owner, now)
             elif child.kind == "delivery":
                 ledger.release_delivery(tx, owner, now)

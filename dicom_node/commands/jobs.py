@@ -65,7 +65,7 @@ def show(job_id: JobArgument, config: ConfigOption = None, as_json: JsonFlag = F
                 {"peer": d.peer, "state": str(d.state), "attempts": d.attempts, "sent": len(d.statuses), "verified": d.verified, "error": d.error}
                 for d in deliveries
             ],
-            "events": [{"at": _when(e.at), "from": e.from_state, "to": e.to_state, "code": e.code, "message": e.message} for e in events],
+            "events": [{"at": _when(e.at), "peer": e.peer, "from": e.origin, "to": e.target, "code": e.code, "message": e.message} for e in events],
         }
     )
     output.line(f"job {job.id}: {job.state}, {job.corrector} {job.method}, version {job.version}, route {job.route}")
@@ -75,7 +75,7 @@ def show(job_id: JobArgument, config: ConfigOption = None, as_json: JsonFlag = F
         ["peer", "state", "attempts", "sent", "verified", "error"],
         [[d.peer, d.state, d.attempts, len(d.statuses), d.verified or "-", d.error or "-"] for d in deliveries],
     )
-    output.table("History", ["when", "from", "to", "what"], [[_when(e.at), e.from_state or "-", e.to_state or "-", e.message or e.code] for e in events])
+    output.table("History", ["when", "from", "to", "what"], [[_when(e.at), f"{e.peer} {e.origin}" if e.peer else e.origin or "-", e.target, e.message or e.code] for e in events])
 
 
 @app.command("retry")
