@@ -1,7 +1,8 @@
 """The grammar of conditions in routing rules: typed, checked when the configuration is read.
 
 A condition is a mapping. `{Modality: CT, SeriesDescription: {matches: "(?i)hip"}}` is true when every entry is;
-`all`, `any`, `not` and `at_least` combine; `tag`, `count`, `distinct`, `fraction` and `geometry` open the long forms.
+`all`, `any`, `not` and `at_least` combine; `tag`, `count`, `distinct`, `span`, `step`, `fraction`
+and `geometry` open the long forms.
 What they mean for a series is in `dicom_node.routing.conditions`; examples are in docs/configuration.md.
 """
 
@@ -27,7 +28,7 @@ from pydantic_core import PydanticCustomError
 
 _KEYWORD = re.compile(r"[A-Z][A-Za-z0-9]*(\.[A-Z][A-Za-z0-9]*)*|[0-9a-f]{4},[^,]+,[0-9a-f]{2}")
 _COMBINERS = ("all", "any", "not", "at_least")
-_LONG_FORMS = ("tag", "count", "distinct", "fraction", "geometry")
+_LONG_FORMS = ("tag", "count", "distinct", "span", "step", "fraction", "geometry")
 
 
 def _keyword(value: Any) -> str:
@@ -43,27 +44,29 @@ def _keyword(value: Any) -> str:
 
 def _scalar(value: Any) -> Any:
     if isinstance(value, bool):
-        raise PydanticCustomError("quoted_word", "YAML reads this as true or false: put it in quotes, e.g. 'YES' or 'NO'")
+        raise PydanticCustomError(
+            "quoted_word", "YAML reads this as true or false: put it in quotes, e.g. 'YES' or 'NO'"
+        )
     if not isinstance(value, str | int | float):
         raise PydanticCustomError("plain_value", "this must be a text or a number")
     return value
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """One item or a list of them."""
     return value if isinstance(value, list | tuple) else (value,)
 
 
 Keyword = Annotated[str, BeforeValidator(_keyword)]
 """A DICOM keyword, a dotted path into a sequence, or a private tag with its creator."""
-Keywords = Annotated[tuple[Keyword, ...], BeforeValidator(_listed), Field(min_length=1)]
+Keywords = Annotated[tuple[Keyword, ...], BeforeValidator(listed), Field(min_length=1)]
 Scalar = Annotated[StrictStr | StrictInt | StrictFloat, BeforeValidator(_scalar)]
 
 
 class Grammar(BaseModel):
     """Base of all conditions: immutable, unknown keys fail."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Range(Grammar):
@@ -174,6 +177,22 @@ class DistinctTest(Range):
     cue: str | None = None
 
 
+class SpanTest(Range):
+    """`{span: TriggerTime, max: 2000}`: largest minus smallest value, in the tag's own unit."""
+
+    span: Keyword
+    per: Literal["series", "position"] = "series"
+    cue: str | None = None
+
+
+class StepTest(Range):
+    """`{step: TriggerTime, min: 10, max: 100}`: median step between neighbouring values, in its own unit."""
+
+    step: Keyword
+    per: Literal["series", "position"] = "series"
+    cue: str | None = None
+
+
 class FractionTest(Range):
     """`{fraction: CONDITION, min: 0.9}`: share of the instances that satisfy a condition, 0 to 1."""
 
@@ -190,16 +209,16 @@ class GeometryTest(Grammar):
     """`{geometry: orientation, equals: axial}` or `{geometry: field_of_view_mm, min: 300}`.
 
     Attributes:
-        geometry: `orientation` (axial, coronal, sagittal, oblique, mixed), `slices` (distinct positions), `slice_spacing_mm`
-            (median), `pixel_spacing_mm` (larger of the two), `field_of_view_mm` (larger side of the image), `extent_mm` (first to
-            last slice), `images_per_slice` (median number of instances at one position).
+        geometry: `orientation` (axial, coronal, sagittal, oblique, mixed), `slices` (distinct positions),
+            `slice_spacing_mm` (median), `pixel_spacing_mm` (larger of the two), `field_of_view_mm` (larger side of
+            the image), `extent_mm` (first to last slice), `images_per_slice` (median number of instances at a position).
         equals: the orientation, or several of which one must fit.
         min, max: range of a number.
     """
 
     geometry: GeometryName
     equals: Annotated[
-        tuple[Literal["axial", "coronal", "sagittal", "oblique", "mixed"], ...] | None, BeforeValidator(_listed)
+        tuple[Literal["axial", "coronal", "sagittal", "oblique", "mixed"], ...] | None, BeforeValidator(listed)
     ] = None
     min: float | None = None
     max: float | None = None
@@ -231,9 +250,9 @@ class AtLeast(Grammar):
 
 
 class Where(Grammar):
-    """A mapping of which every entry must hold: combiners and `KEYWORD: value or operators`. An empty one always holds."""
+    """A mapping of which every entry must hold: combiners and `KEYWORD: value or operators`. An empty one holds."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[Keyword, Annotated[TagOperators, BeforeValidator(_short_operators)]]
 
     all_of: Annotated[tuple[Condition, ...] | None, Field(alias="all", min_length=1)] = None
@@ -261,6 +280,8 @@ Condition = Annotated[
     Annotated[TagTest, Tag("<tag>")]
     | Annotated[CountTest, Tag("<count>")]
     | Annotated[DistinctTest, Tag("<distinct>")]
+    | Annotated[SpanTest, Tag("<span>")]
+    | Annotated[StepTest, Tag("<step>")]
     | Annotated[FractionTest, Tag("<fraction>")]
     | Annotated[GeometryTest, Tag("<geometry>")]
     | Annotated[Where, Tag("<where>")],
@@ -274,6 +295,10 @@ Condition = Annotated[
 
 for _model in (CountTest, FractionTest, AtLeast, Where):
     _model.model_rebuild()
+
+
+ALWAYS: Condition = Where.model_validate({})
+"""The condition that always holds."""
 
 
 def check_pattern(pattern: str) -> re.Pattern[str]:

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from dicom_node.config.sections import Config
+from dicom_node.config.rules import Rule
+from dicom_node.config.sections import Config, Section
 from dicom_node.errors import ConfigError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class RuleFile(Section):
+    """A file of nothing but routing rules, such as the default ones."""
+
+    routes: tuple[Rule, ...]
 
 
 def load_config(path: Path) -> Config:
     """Read and check a configuration file.
 
     Raises:
-        ConfigError: with the file, line and column of the first mistake, and all mistakes one a line.
+        ConfigError: with the file, line and column of every mistake, one a line.
     """
+    return _load(path, Config)
+
+
+def load_rules(path: Path) -> tuple[Rule, ...]:
+    """Read and check a file whose only section is `routes`.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    return _load(path, RuleFile).routes
+
+
+def _load(path: Path, model: type[Model]) -> Model:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -25,6 +47,8 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}:1:1: cannot read the configuration: {reason}") from error
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None:
+            _refuse_double_keys(path, root)
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -32,21 +56,19 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}:{where}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}:1:1: not valid YAML") from error
-    if root is not None:
-        _refuse_double_keys(path, root)
     if data is None:
         data = {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}:1:1: the configuration must be a mapping of sections")
     _yaml_off_as_false(data)
     try:
-        return Config.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
         lines = []
         for item in error.errors():
             line, column, where = _position(root, item["loc"])
             lines.append(f"{path}:{line}:{column}: {where}: {_sentence(item)}")
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
 def _yaml_off_as_false(data: dict[Any, Any]) -> None:
@@ -85,7 +107,8 @@ def _position(root: yaml.Node | None, loc: tuple[int | str, ...]) -> tuple[int, 
         else:
             continue
         names.append(str(part))
-    missing = [str(p) for p in loc[-1:] if str(p) not in names and isinstance(p, str)]
+    # Words in brackets are marks of the grammar (`<tag>` forms of a condition, `[key]`), not keys of the file.
+    missing = [p for p in loc[-1:] if isinstance(p, str) and p not in names and p[0] not in "<["]
     where = ".".join(names + missing) or "configuration"
     return (mark.line + 1, mark.column + 1, where) if mark else (1, 1, where)
 

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    field_validator,
+    model_validator,
+)
 
-from dicom_node.config.conditions import Condition, Grammar, Keyword, Keywords, Scalar, Where, _listed, check_pattern
+from dicom_node.config.conditions import ALWAYS, Condition, Grammar, Keyword, Keywords, Scalar, check_pattern, listed
 
-Texts = Annotated[tuple[Scalar, ...], BeforeValidator(_listed), Field(min_length=1)]
+Texts = Annotated[tuple[Scalar, ...], BeforeValidator(listed), Field(min_length=1)]
 
 
 class Capture(Grammar):
     """Reads named facts, such as `polarity` and `bin`, from the tags of each instance.
 
+    Several captures may give the same name: the first that reads it in every instance of the series is used.
+
     Attributes:
         tag: tried in order; the first that captures in every instance is used.
         pattern: regular expression whose named groups are the captures.
         name: instead of `pattern`: the whole value of the tag is the capture.
-        map: for a capture, the canonical value to the spellings that mean it (letter case aside); other spellings capture nothing.
+        map: for a capture, the canonical value to the spellings that mean it (letter case aside); others capture nothing.
         min_distinct: a tag with fewer different values over the series is passed over.
-        instance: also read by `fallback` order when several captures give the same name: the first that works wins.
     """
 
     tag: Keywords
@@ -57,11 +67,13 @@ class ExpectedCount(Grammar):
 
     Attributes:
         tag: e.g. ImagesInAcquisition.
-        of: what it counts: `instances` of the series, instances at each slice `position`, or the distinct values of a keyword.
+        of: what it counts: `instances` of the series, instances at each slice `position`, or distinct values of a keyword.
+        demand: True: fewer means incomplete; False: fewer is only told in the explanation.
     """
 
     tag: Keyword
     of: Literal["instances", "position"] | Keyword = "instances"
+    demand: StrictBool = True
 
 
 class Evidence(Grammar):
@@ -86,11 +98,13 @@ class RoleRule(Grammar):
     """Which series, and which of their instances, play a role.
 
     Attributes:
-        when: condition on the series, beside the rule's own.
+        when: what the series must be, beside the rule's own `when`.
+        cues: what must make the role likely; see `Rule.cues`.
         captured: values that the captures of an instance must have, e.g. `{polarity: plus}`.
     """
 
-    when: Condition = Where()
+    when: Condition = ALWAYS
+    cues: Condition = ALWAYS
     captured: dict[str, Texts] = Field(default_factory=dict)
 
 
@@ -100,7 +114,8 @@ class Rule(Grammar):
     Attributes:
         name: unique name, shown with every decision.
         corrector: corrector name.
-        when: condition on a series; role conditions come on top.
+        when: what a series must be for the corrector to make sense; role conditions come on top.
+        cues: what must speak for the series, usually `at_least`; not asked when a user names the corrector.
         method: method name, None for the corrector's default.
         parameters: route parameters, checked against the corrector's spec.
         send_to: peers, None for `default_send_to`.
@@ -116,14 +131,15 @@ class Rule(Grammar):
 
     name: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     corrector: Annotated[str, Field(min_length=1)]
-    when: Condition = Where()
+    when: Condition = ALWAYS
+    cues: Condition = ALWAYS
     method: str | None = None
     parameters: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(default_factory=dict)
     send_to: tuple[str, ...] | None = None
     enabled: StrictBool = True
     priority: int = 100
     scope: Literal["study", "patient"] = "study"
-    keep: Condition = Where()
+    keep: Condition = ALWAYS
     capture: tuple[Capture, ...] = ()
     roles: dict[str, RoleRule] = Field(default_factory=dict)
     evidence: Evidence = Evidence()
