@@ -1,0 +1,115 @@
+"""Tables of the archive's index."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Table, Text
+
+from dicom_node.database import metadata
+
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+_UID = Text()
+_DIGEST = Text()
+
+associations = Table(
+    "associations",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("calling_ae", Text, nullable=False),
+    Column("called_ae", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("receiver", Text, nullable=False),
+    Column("opened_at", Double, nullable=False),
+    Column("closed_at", Double),
+    Column("how", String(16)),
+    Index(None, "closed_at", "receiver"),
+)
+"""Who connected; closed_at is NULL while the association is open."""
+
+received = Table(
+    "received",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("path", Text, nullable=False),
+    Column("association_id", String(32), nullable=False),
+    Column("received_at", Double, nullable=False),
+    Index(None, "received_at"),
+    sqlite_autoincrement=True,
+)
+"""Files that were acknowledged and are not yet filed: a row leaves when its file is in archive or quarantine."""
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("patient_key", _DIGEST, primary_key=True),
+    Column("generation", BigInteger, nullable=False),
+    Column("routed_generation", BigInteger, nullable=False),
+    Column("last_arrival", Double, nullable=False),
+    Column("waiting_since", Double),
+    Index(None, "waiting_since"),
+)
+"""generation counts new instances. waiting_since is last_arrival while generation > routed_generation, else NULL."""
+
+series = Table(
+    "series",
+    metadata,
+    Column("series_instance_uid", _UID, primary_key=True),
+    Column("patient_key", _DIGEST, ForeignKey("patients.patient_key"), primary_key=True),
+    Column("study_instance_uid", _UID, primary_key=True),
+    Column("instances", Integer, nullable=False),
+)
+"""One row a series, with the number of its instances."""
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("sop_instance_uid", _UID, nullable=False, unique=True),
+    Column("sop_class_uid", _UID, nullable=False),
+    Column("series_instance_uid", _UID, nullable=False),
+    Column("study_instance_uid", _UID, nullable=False),
+    Column("transfer_syntax_uid", _UID, nullable=False),
+    Column("patient_key", _DIGEST, ForeignKey("patients.patient_key"), nullable=False),
+    Column("tags", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("member", Text),
+    Column("sha256", String(64), nullable=False),
+    Column("own_output", Boolean, nullable=False),
+    Column("association_id", String(32), nullable=False),
+    Column("received_at", Double, nullable=False),
+    Index(None, "patient_key", "id"),
+)
+"""Originals in the archive."""
+
+association_patients = Table(
+    "association_patients",
+    metadata,
+    Column("patient_key", _DIGEST, primary_key=True),
+    Column("association_id", String(32), primary_key=True),
+)
+"""Which association sent something of which patient."""
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("path", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("association_id", String(32), nullable=False),
+    Column("received_at", Double, nullable=False),
+    Column("quarantined_at", Double, nullable=False),
+)
+"""Files that were received whole and cannot be read."""
+
+explanations = Table(
+    "explanations",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("patient_key", _DIGEST, nullable=False),
+    Column("series_instance_uid", _UID, nullable=False),
+    Column("generation", BigInteger, nullable=False),
+    Column("explained_at", Double, nullable=False),
+    Column("document", Text, nullable=False),
+    Index(None, "patient_key"),
+    Index(None, "series_instance_uid"),
+)
+"""Why routing took a series or left it: the latest answer for each."""

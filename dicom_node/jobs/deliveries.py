@@ -1,0 +1,207 @@
+"""Deliveries: the outputs of one job on their way to one peer, under leases of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, Row, select, update
+
+from dicom_node.database.statements import changed_one, insert
+from dicom_node.database.values import short
+from dicom_node.errors import LeaseLost, NodeError, WorkerLost
+from dicom_node.jobs import rows
+from dicom_node.jobs import tables as t
+from dicom_node.jobs.model import Delivery, DeliveryLease
+from dicom_node.jobs.retry import RetryPolicy
+from dicom_node.jobs.states import DeliveryState, JobState
+from dicom_node.jobs.transitions import claim_delivery, move_delivery, move_job
+
+_OPEN = (DeliveryState.PENDING, DeliveryState.LEASED)
+
+
+class DeliveryLedger:
+    """The delivery half of `JobLedger`.
+
+    Args:
+        retry: attempts and waits of deliveries.
+    """
+
+    def __init__(self, retry: RetryPolicy) -> None:
+        self._delivery_retry = retry
+
+    def lease_delivery(self, tx: Connection, owner: str, lease_s: float, now: float) -> DeliveryLease | None:
+        """Lease the delivery that has waited longest, None when none is due. Expired leases are taken back first."""
+        row = t.deliveries.c
+        expired = select(t.deliveries).where(row.state == DeliveryState.LEASED, row.expires_at < now)
+        for lost in tx.execute(expired.with_for_update(skip_locked=True)).all():
+            self._lose_delivery(tx, lost, now, "the lease expired")
+        claimed = claim_delivery(tx, owner, lease_s, now)
+        if claimed is None:
+            return None
+        return DeliveryLease(self._delivery(tx, claimed), claimed.token, claimed.expires_at)
+
+    def heartbeat_delivery(self, tx: Connection, lease: DeliveryLease, lease_s: float, now: float) -> DeliveryLease:
+        """Extend the lease.
+
+        Raises:
+            LeaseLost: it went to someone else, or the job was cancelled.
+        """
+        self._touch(tx, lease, now, expires_at=now + lease_s)
+        return replace(lease, expires_at=now + lease_s)
+
+    def instance_sent(
+        self, tx: Connection, lease: DeliveryLease, sop_instance_uid: str, status: int, now: float
+    ) -> None:
+        """Keep the peer's C-STORE status for one instance.
+
+        Raises:
+            LeaseLost: the lease went to someone else, or the job was cancelled.
+        """
+        # an answer is a sign of life: earlier losses were not this delivery's fault
+        self._touch(tx, lease, now, lost=0, setbacks=0)
+        answer = insert(tx, t.delivery_instances).values(
+            delivery_id=lease.delivery.id, sop_instance_uid=sop_instance_uid, status=status, sent_at=now
+        )
+        tx.execute(
+            answer.on_conflict_do_update(
+                index_elements=["delivery_id", "sop_instance_uid"], set_={"status": status, "sent_at": now}
+            )
+        )
+
+    def delivery_done(self, tx: Connection, lease: DeliveryLease, verified: str, now: float) -> None:
+        """All instances are at the peer; `verified` says how that is known. The last one makes the job DELIVERED.
+
+        Raises:
+            LeaseLost: the lease went to someone else, or the job was cancelled.
+        """
+        self._finish(
+            tx,
+            lease,
+            DeliveryState.DONE,
+            now,
+            code="Delivered",
+            message=verified,
+            values={"verified": short(verified), "error": None, "error_code": None},
+        )
+        self._settle_job(tx, lease.delivery.job_id, now)
+
+    def delivery_failed(self, tx: Connection, lease: DeliveryLease, error: NodeError, now: float) -> DeliveryState:
+        """Try again later, or give up; returns the new state.
+
+        Raises:
+            LeaseLost: the lease went to someone else, or the job was cancelled.
+        """
+        row = tx.execute(select(t.deliveries).where(t.deliveries.c.id == lease.delivery.id)).one()
+        if isinstance(error, WorkerLost):
+            self._touch(tx, lease, now)
+            return self._lose_delivery(tx, row, now, str(error))
+        verdict = self._delivery_retry.after_error(error, attempts=row.attempts, setbacks=row.setbacks)
+        values = {
+            "attempts": row.attempts + verdict.charged,
+            "setbacks": 0 if verdict.charged else row.setbacks + 1,
+            "not_before": now + verdict.delay_s,
+            "error": short(str(error)),
+            "error_code": error.code,
+        }
+        target = DeliveryState.PENDING if verdict.again else DeliveryState.DEAD
+        self._finish(tx, lease, target, now, code=error.code, message=str(error), values=values)
+        if target is DeliveryState.DEAD:
+            self._settle_job(tx, lease.delivery.job_id, now)
+        return target
+
+    def release_delivery(self, tx: Connection, owner: str, now: float) -> int:
+        """The delivering process died: its leases go back. Returns how many."""
+        row = t.deliveries.c
+        held = select(t.deliveries).where(row.state == DeliveryState.LEASED, row.owner == owner)
+        found = tx.execute(held.with_for_update()).all()
+        for lost in found:
+            self._lose_delivery(tx, lost, now, "the delivering process died")
+        return len(found)
+
+    def deliveries(self, tx: Connection, job_id: str) -> list[Delivery]:
+        """All deliveries of a job, those of earlier derivations first."""
+        found = tx.execute(select(t.deliveries).where(t.deliveries.c.job_id == job_id).order_by(t.deliveries.c.id))
+        return [self._delivery(tx, row) for row in found.all()]
+
+    def _delivery(self, tx: Connection, row: Row[Any]) -> Delivery:
+        document = select(t.job_documents.c.outputs).where(t.job_documents.c.job_id == row.job_id)
+        return rows.delivery(tx, row, rows.outputs(tx.execute(document).scalar_one()))
+
+    def _lose_delivery(self, tx: Connection, row: Row[Any], now: float, how: str) -> DeliveryState:
+        verdict = self._delivery_retry.after_loss(lost=row.lost)
+        target = DeliveryState.PENDING if verdict.again else DeliveryState.DEAD
+        values = {
+            "lost": row.lost + 1,
+            "not_before": now + verdict.delay_s,
+            "error": how,
+            "error_code": WorkerLost.__name__,
+        }
+        move_delivery(
+            tx,
+            row.id,
+            DeliveryState.LEASED,
+            target,
+            now,
+            code=WorkerLost.__name__,
+            message=how,
+            token=row.token,
+            values=values,
+        )
+        if target is DeliveryState.DEAD:
+            self._settle_job(tx, row.job_id, now)
+        return target
+
+    def _finish(
+        self,
+        tx: Connection,
+        lease: DeliveryLease,
+        target: DeliveryState,
+        now: float,
+        *,
+        code: str,
+        message: str,
+        values: dict[str, Any],
+    ) -> None:
+        if not move_delivery(
+            tx,
+            lease.delivery.id,
+            DeliveryState.LEASED,
+            target,
+            now,
+            code=code,
+            message=message,
+            token=lease.token,
+            values=values,
+        ):
+            raise _lost(lease)
+
+    def _touch(self, tx: Connection, lease: DeliveryLease, now: float, **values: float) -> None:
+        row = t.deliveries.c
+        mine = (row.id == lease.delivery.id) & (row.token == lease.token) & (row.state == DeliveryState.LEASED)
+        if not changed_one(tx.execute(update(t.deliveries).where(mine).values(updated_at=now, **values))):
+            raise _lost(lease)
+
+    def _settle_job(self, tx: Connection, job_id: str, now: float) -> None:
+        """The job follows its deliveries: DELIVERED when all are done, DEAD when one is and none is open."""
+        # the lock makes the second of two deliveries that end at once see the first
+        locked = select(t.jobs.c.derived_token).where(t.jobs.c.id == job_id).with_for_update()
+        token = tx.execute(locked).scalar_one()
+        row = t.deliveries.c
+        present = select(row.state).where(row.job_id == job_id, row.derived_token == token)
+        states = set(tx.execute(present).scalars())
+        if states.isdisjoint(_OPEN):
+            if states == {DeliveryState.DONE}:
+                move_job(tx, job_id, JobState.DERIVED, JobState.DELIVERED, now, code="Delivered")
+            elif DeliveryState.DEAD in states:
+                why = "not delivered to every peer; see the deliveries"
+                values = {"error": why, "error_code": "DeliveryDead"}
+                move_job(
+                    tx, job_id, JobState.DERIVED, JobState.DEAD, now, code="DeliveryDead", message=why, values=values
+                )
+
+
+def _lost(lease: DeliveryLease) -> LeaseLost:
+    return LeaseLost(
+        f"the delivery of job {lease.delivery.job_id} to {lease.delivery.peer} is no longer ours; stop sending"
+    )
