@@ -211,7 +211,7 @@ class GeometryTest(Grammar):
     Attributes:
         geometry: `orientation` (axial, coronal, sagittal, oblique, mixed), `slices` (distinct positions),
             `slice_spacing_mm` (median), `pixel_spacing_mm` (larger of the two), `field_of_view_mm` (larger side of
-            the image), `extent_mm` (first to last slice), `images_per_slice` (median number of instances at a position).
+            the image), `extent_mm` (first to last slice), `images_per_slice` (median instances at a position).
         equals: the orientation, or several of which one must fit.
         min, max: range of a number.
     """

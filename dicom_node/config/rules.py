@@ -29,7 +29,7 @@ class Capture(Grammar):
         tag: tried in order; the first that captures in every instance is used.
         pattern: regular expression whose named groups are the captures.
         name: instead of `pattern`: the whole value of the tag is the capture.
-        map: for a capture, the canonical value to the spellings that mean it (letter case aside); others capture nothing.
+        map: for a capture, canonical value to the spellings that mean it (letter case aside); others capture nothing.
         min_distinct: a tag with fewer different values over the series is passed over.
     """
 
@@ -67,7 +67,7 @@ class ExpectedCount(Grammar):
 
     Attributes:
         tag: e.g. ImagesInAcquisition.
-        of: what it counts: `instances` of the series, instances at each slice `position`, or distinct values of a keyword.
+        of: what it counts: `instances` of the series, instances at each `position`, or distinct values of a keyword.
         demand: True: fewer means incomplete; False: fewer is only told in the explanation.
     """
 

@@ -1,1 +1,1 @@
-"""plugins."""
+"""Correctors from installed packages: discovery, parameters, weights, building."""

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
-from dicom_node.config.rules import Rule
-from dicom_node.contracts import CorrectorSpec, InputSet, RoleInstance, SeriesView
+from dicom_node.config.conditions import ALWAYS
+from dicom_node.config.rules import RoleRule, Rule
+from dicom_node.contracts import CorrectorSpec, InputSet, ParameterValue, RoleInstance, SeriesView
 from dicom_node.routing.evidence import doubts, missing_evidence
 from dicom_node.routing.matching import Match, match_series, misfit
 from dicom_node.routing.result import RoutingResult, SeriesExplanation
 from dicom_node.routing.stack import position
+
+__all__ = ["RoutingResult", "SeriesExplanation", "route", "route_for"]
 
 OWN_OUTPUT = "made by this node: never an input"
 
@@ -36,6 +40,47 @@ def route(
     for rule in sorted(rules, key=lambda r: r.priority):
         _apply(rule, specs.get(rule.corrector), tuple(default_send_to), state)
     return RoutingResult(tuple(state.input_sets), tuple(e for s in state.series for e in state.explain(s)))
+
+
+def route_for(
+    series: Sequence[SeriesView],
+    spec: CorrectorSpec,
+    rules: Sequence[Rule],
+    *,
+    method: str | None = None,
+    parameters: Mapping[str, ParameterValue] = MappingProxyType({}),
+    send_to: Sequence[str] = (),
+) -> RoutingResult:
+    """Route series to one corrector, whether or not cues speak for it.
+
+    The roles, captures, evidence and hard conditions (`when`, `keep`) are those of the corrector's first rule; its
+    `cues` are not asked, and it counts as enabled. Without a rule each role takes the series of its modality.
+
+    Args:
+        series: all series of the input.
+        spec: the corrector that the user named.
+        rules: where the corrector's rule is looked up: the configuration's, then the default ones.
+        method: method, None for the rule's or the corrector's own.
+        parameters: on top of the rule's.
+        send_to: peers.
+
+    Returns:
+        As `route`: input sets, and an explanation for every series.
+    """
+    rule = next((r for r in rules if r.corrector == spec.name), None)
+    if rule is None:
+        rule = Rule(name=spec.name, corrector=spec.name, roles={role: RoleRule() for role in spec.inputs})
+    asked = rule.model_copy(
+        update={
+            "cues": ALWAYS,
+            "roles": {role: r.model_copy(update={"cues": ALWAYS}) for role, r in rule.roles.items()},
+            "enabled": True,
+            "method": method or rule.method,
+            "parameters": {**rule.parameters, **parameters},
+            "send_to": tuple(send_to),
+        }
+    )
+    return route(series, [asked], {spec.name: spec})
 
 
 @dataclass
