@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+from dataclasses import replace
 from pathlib import Path
 
 from dicom_node.archive.index import ArchiveIndex
@@ -14,7 +14,6 @@ from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.retry import RetryPolicy
 from dicom_node.net.delivery import Delivery
 from dicom_node.net.intake import Intake
-from dicom_node.net.spool import Spool
 from dicom_node.planning import Planner
 from dicom_node.plugins.catalogue import Catalogue, discover
 from dicom_node.plugins.loader import build
@@ -47,15 +46,11 @@ def make_planner(config: Config, catalogue: Catalogue | None = None) -> Planner:
 def make_ledger(config: Config) -> JobLedger:
     """The job ledger with the configured retry policy."""
     jobs = config.jobs
-    return JobLedger(
-        RetryPolicy(
-            max_attempts=jobs.max_attempts,
-            backoff_s=jobs.backoff_s,
-            max_backoff_s=jobs.max_backoff_s,
-            delivery_attempts=jobs.delivery_attempts,
-        ),
-        random.Random(),  # noqa: S311  jitter, no secret
+    policy = RetryPolicy(
+        max_attempts=jobs.max_attempts, backoff_s=jobs.backoff_s, max_backoff_s=jobs.max_backoff_s
     )
+    for_delivery = replace(policy, max_attempts=jobs.delivery_attempts)
+    return JobLedger(policy, for_delivery, config.node.data_dir.resolve())
 
 
 def make_outbox(config: Config) -> Outbox:
@@ -63,21 +58,16 @@ def make_outbox(config: Config) -> Outbox:
     return Outbox(config.node.data_dir.resolve() / "outbox")
 
 
-def make_spool(config: Config) -> Spool:
-    """Where received instances wait for filing."""
-    return Spool(config.node.data_dir.resolve() / "spool")
-
-
 def make_intake(config: Config, database: Database) -> Intake:
     """The stage that files, waits for completeness, and routes."""
     data_dir: Path = config.node.data_dir.resolve()
     return Intake(
-        quiet_s=config.intake.quiet_s,
         database=database,
-        index=ArchiveIndex(),
+        index=ArchiveIndex(data_dir),
         ledger=make_ledger(config),
         store=ArchiveStore(data_dir / "archive"),
-        spool=make_spool(config),
+        quarantine=data_dir / "quarantine",
+        quiet_s=config.intake.quiet_s,
         plan=make_planner(config),
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from dicom_node.contracts import CorrectorSpec, InputSet, RoleInstance, SeriesView
 from dicom_node.config.rules import Rule
@@ -13,19 +12,6 @@ from dicom_node.errors import RequestError
 from dicom_node.jobs.model import JobInput, NewJob
 from dicom_node.plugins.parameters import resolve
 from dicom_node.routing.router import RoutingResult, SeriesExplanation, route
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to do with a patient's series.
-
-    Attributes:
-        jobs: jobs to submit; the ledger ignores those it already knows.
-        explanations: for each series, which rule took it or why none did.
-    """
-
-    jobs: tuple[NewJob, ...]
-    explanations: tuple[Mapping[str, object], ...]
 
 
 class Planner:
@@ -42,8 +28,12 @@ class Planner:
         """Route without making jobs."""
         return route(series, self._rules, self._specs, self._default_send_to)
 
-    def __call__(self, series: Sequence[SeriesView]) -> Plan:
-        """Route, and turn each input set into a job with resolved method and parameters."""
+    def __call__(self, series: Sequence[SeriesView]) -> tuple[list[NewJob], list[Mapping[str, object]]]:
+        """Route all series of a patient, and turn each input set into a job with resolved method and parameters.
+
+        Returns:
+            Jobs to submit (the ledger ignores those it knows), and for each series which rule took it or why none did.
+        """
         result = self.route(series)
         explanations = [as_mapping(e) for e in result.explanations]
         jobs = []
@@ -55,7 +45,7 @@ class Planner:
                     {"series_instance_uid": uid, "taken": False, "rule": input_set.route, "role": None, "reasons": [str(error)]}
                     for uid in series_uids(input_set)
                 )
-        return Plan(tuple(jobs), tuple(explanations))
+        return jobs, explanations
 
 
 def new_job(input_set: InputSet, spec: CorrectorSpec) -> NewJob:

@@ -7,7 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-from dicom_node.errors import StorageFailed, StorageFull
+from dicom_node.durable import storage_error, sync_folder
 
 MANIFEST = "manifest.json"
 
@@ -49,11 +49,11 @@ class Outbox:
                 file.flush()
                 os.fsync(file.fileno())
             for directory in [d for d in working.rglob("*") if d.is_dir()] + [working]:
-                _fsync_folder(directory)
+                sync_folder(directory)
             if target.exists():
                 shutil.rmtree(target)
             working.rename(target)
-            _fsync_folder(self._folder)
+            sync_folder(self._folder)
         except OSError as error:
             raise storage_error(error, working) from error
         return target
@@ -72,20 +72,3 @@ class Outbox:
     def _discard(self, job_id: str) -> None:
         for path in self._folder.glob(f".{job_id}.*"):
             shutil.rmtree(path)
-
-
-def storage_error(error: OSError, path: Path) -> StorageFull | StorageFailed:
-    """Turn an OSError into the error that the ledger understands."""
-    import errno
-
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"the disk is full at {path}: free space, the job goes on by itself")
-    return StorageFailed(f"cannot write {path}: {error.strerror or type(error).__name__}")
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,12 +12,13 @@ from dicom_node import logs
 from dicom_node.contracts import Corrector, CorrectorSpec, ParameterValue, RoleInstance
 from dicom_node.database.engine import Database
 from dicom_node.dicom.headers import read_header
+from dicom_node.durable import storage_error
 from dicom_node.errors import CorrectionRefused, InputError, LeaseLost, LedgerError, NodeError, PluginError
 from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import Job, JobInput, Lease, OutputInstance, OutputSeries
 from dicom_node.plugins.catalogue import Catalogue
 from dicom_node.plugins.parameters import resolve
-from dicom_node.worker.outbox import Outbox, storage_error
+from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.pipeline import Outcome, Task, run
 
 Clock = Callable[[], float]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.durable import storage_error
 from dicom_node.errors import StorageFailed, StorageFull
-from dicom_node.worker.outbox import Outbox, storage_error
+from dicom_node.worker.outbox import Outbox
 
 
 def test_a_published_folder_holds_files_and_manifest(tmp_path: Path) -> None:
@@ -58,5 +59,5 @@ def test_disk_errors_say_whether_waiting_helps() -> None:
 
 def test_an_unwritable_folder_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "outbox").write_text("a file where the folder should be")
-    with pytest.raises(StorageFailed, match="cannot write"):
+    with pytest.raises(StorageFailed, match="cannot use"):
         Outbox(tmp_path / "outbox").open("job1", 1)
