@@ -1,1 +1,1 @@
-"""net."""
+"""The network side: receiving, spool, intake, sending and verified delivery."""
