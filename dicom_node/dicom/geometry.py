@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,25 @@ class Placement:
     slice_thickness_mm: float | None
     origins_mm: NDArray[np.float64]
     offsets_mm: NDArray[np.float64]
+
+
+def reference_views(headers: Sequence[InstanceHeader]) -> frozenset[int]:
+    """Indices of the lone images that lie across a stack to show where it was cut, as reformatting tools add them.
+
+    At most one image in ten, each turned by more than 30 degrees out of the plane that all the others share.
+
+    Raises:
+        UnusableSeries: an orientation is missing.
+    """
+    directions = _numbers(headers, "ImageOrientationPatient", 6)
+    normals = np.cross(directions[:, :3], directions[:, 3:])
+    middle = np.median(normals, axis=0)
+    turned = normals @ middle < math.cos(math.radians(30)) * np.linalg.norm(middle)
+    rest = directions[~turned]
+    one_plane = len(rest) > 0 and bool((np.abs(rest - rest[0]) <= _DIRECTION_TOLERANCE).all())
+    if not one_plane or 10 * int(turned.sum()) > len(headers):
+        return frozenset()
+    return frozenset(int(index) for index in np.flatnonzero(turned))
 
 
 def place(headers: Sequence[InstanceHeader]) -> Placement:

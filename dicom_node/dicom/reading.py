@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
+from dicom_node import logs
 from dicom_node.contracts import Accepts, BoolArray, FileRef, RoleInstance, TagValue, Volume
-from dicom_node.dicom.geometry import place, positions, stack
+from dicom_node.dicom.geometry import place, positions, reference_views, stack
 from dicom_node.dicom.headers import open_ref
 from dicom_node.dicom.ordering import arrange
 from dicom_node.dicom.parsing import parse
 from dicom_node.dicom.pixels import StoredFrame, stored_from
 from dicom_node.dicom.screening import screen
 from dicom_node.errors import UnreadableFile
+
+log = logs.get("dicom.reading")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +29,12 @@ class LoadedVolume:
     Attributes:
         volume: what a corrector gets.
         sources: the file of each 2-D frame of the volume, in axis order (leading axes flattened).
+        left_out: files of localizers and reference views that came with the series and are no part of the volume.
     """
 
     volume: Volume
     sources: tuple[FileRef, ...]
+    left_out: tuple[FileRef, ...] = ()
 
 
 def read_volume(instances: Sequence[RoleInstance], accepts: Accepts) -> LoadedVolume:
@@ -46,7 +51,7 @@ def read_volume(instances: Sequence[RoleInstance], accepts: Accepts) -> LoadedVo
         UnusableSeries: the images do not make the volume that is wanted; the message names the series and why.
         UnreadableFile: a file is damaged, or no longer what its header was read from.
     """
-    kept = screen(instances, accepts)
+    kept = _without_reference_views(screen(instances, accepts))
     placement = place([item.header for item in kept])
     grid = arrange(kept, positions(placement), accepts.axes)
     geometry = stack(placement, grid[0])
@@ -63,7 +68,9 @@ def read_volume(instances: Sequence[RoleInstance], accepts: Accepts) -> LoadedVo
         frame_tags=frame_tags,
         padding=None if padding is None else padding.reshape(shape),
     )
-    return LoadedVolume(volume, tuple(item.header.file for item in ordered))
+    used = {item.header.file for item in kept}
+    left_out = tuple(item.header.file for item in instances if item.header.file not in used)
+    return LoadedVolume(volume, tuple(item.header.file for item in ordered), left_out)
 
 
 def open_dataset(ref: FileRef) -> FileDataset:
@@ -75,6 +82,13 @@ def open_dataset(ref: FileRef) -> FileDataset:
     """
     with open_ref(ref) as stream:
         return parse(stream, ref, pixels=True)
+
+
+def _without_reference_views(instances: Sequence[RoleInstance]) -> tuple[RoleInstance, ...]:
+    across = reference_views([item.header for item in instances])
+    if across:
+        log.info("reference_views_left_out", series=instances[0].header.series_instance_uid, count=len(across))
+    return tuple(item for index, item in enumerate(instances) if index not in across)
 
 
 def _decode(ordered: Sequence[RoleInstance], rows: int, columns: int) -> tuple[NDArray[np.float32], BoolArray | None]:
