@@ -86,9 +86,7 @@ def _where(condition: Where, instances: Sequence[InstanceHeader]) -> Verdict:
         parts.append(_any(condition.any_of, instances))
     if condition.none_of is not None:
         denied = evaluate(condition.none_of, instances)
-        parts.append(
-            Verdict(not denied.holds, f"not ({denied.reason})" if not denied.holds else f"excluded: {denied.reason}")
-        )
+        parts.append(Verdict(not denied.holds, f"excluded: {denied.reason}" if denied.holds else ""))
     if condition.at_least is not None:
         parts.append(_at_least(condition.at_least, instances))
     failed = [p.reason for p in parts if not p.holds]
@@ -129,7 +127,7 @@ def _tag_test(keywords: Sequence[str], operators: TagOperators, instances: Seque
     if over(any(_fits(i, k, operators) for k in keywords) for i in instances):
         return Verdict(True, f"{name} {_asked(operators)}")
     missing = not any(components(i.get(k)) for i in instances for k in keywords)
-    return Verdict(False, f"{name} is missing" if missing else f"not true: {name} {_asked(operators)}")
+    return Verdict(False, f"{name} is missing" if missing else f"{name} {_denied(operators)}")
 
 
 def _fits(instance: InstanceHeader, keyword: str, operators: TagOperators) -> bool:
@@ -172,6 +170,16 @@ def _asked(operators: TagOperators) -> str:
     return " and ".join(words) or "is present"
 
 
+def _denied(operators: TagOperators) -> str:
+    """The contrary of `_asked`."""
+    asked = _asked(operators)
+    if " and " in asked:
+        return f"does not fit ({asked})"
+    if asked.startswith("matches"):
+        return asked.replace("matches", "does not match", 1)
+    return asked.replace("is ", "is not ", 1)
+
+
 def _geometry(condition: GeometryTest, instances: Sequence[InstanceHeader]) -> Verdict:
     geometry = stack_geometry(instances)
     if geometry is None:
@@ -195,7 +203,7 @@ def _range(name: str, window: Range, values: Sequence[float]) -> Verdict:
     if not values:
         return Verdict(False, f"{name} is unknown")
     outside = [v for v in values if not window.holds(v)]
-    return Verdict(not outside, f"not true: {asked} (it is {outside[0]:g})" if outside else asked)
+    return Verdict(not outside, f"{name} is {outside[0]:g}, not {' and '.join(ends)}" if outside else asked)
 
 
 def _each(
