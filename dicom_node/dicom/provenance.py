@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +11,11 @@ from types import MappingProxyType
 
 from dicom_node.contracts.spec import CorrectorSpec, ParameterValue
 from dicom_node.dicom.uids import UidFactory
+
+
+def node_version() -> str:
+    """Version of the installed node."""
+    return importlib.metadata.version("dicom-correction-node")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +57,11 @@ class Provenance:
             weights_sha256=self.weights_sha256,
             parameters=self.parameters,
         )
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the method makes content that was not measured: Synthetic Data (0008,001C)."""
+        return self.method in self.spec.synthetic
 
     @property
     def parameters_json(self) -> str:

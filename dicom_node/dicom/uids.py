@@ -71,7 +71,7 @@ class UidFactory:
         return self._uid("other", purpose, name)
 
     def device(self) -> str:
-        """Device UID of the algorithm: new for every corrector version, method and set of weights, whatever the input."""
+        """Device UID of the algorithm: new for every version, method and set of weights, whatever the input."""
         return uid_from("device", self.corrector, self.version, self.method, self.weights_sha256)
 
     def _uid(self, *what: object) -> str:

@@ -1,0 +1,88 @@
+"""Writing DICOM files so that a killed process leaves whole files or none."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.dicom.provenance import node_version
+from dicom_node.errors import StorageFailed, StorageFull
+
+IMPLEMENTATION_CLASS_UID = "2.25.79844670788301760507879988414070381523"
+"""Implementation Class UID (0002,0012) of the node."""
+
+
+def implementation_version_name() -> str:
+    """Implementation Version Name (0002,0013), at most 16 characters."""
+    return f"DCNODE_{node_version()}"[:16]
+
+
+def write_instance(path: Path, dataset: Dataset, bulk: Iterable[bytes] = (), bulk_head: bytes = b"") -> None:
+    """Write one instance in explicit VR little endian: temporary file, fsync, rename, fsync of the folder.
+
+    Args:
+        path: where it shall appear.
+        dataset: everything but what `bulk` holds; its File Meta Information is made here.
+        bulk: encoded value of a last element, in parts, so that it need not be in memory at once.
+        bulk_head: tag, VR and length of that element.
+
+    Raises:
+        StorageFull, StorageFailed: the disk refuses.
+    """
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = implementation_version_name()
+    dataset.file_meta = meta
+    encoded = BytesIO()
+    dcmwrite(encoded, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as file:
+            file.write(encoded.getbuffer())
+            file.write(bulk_head)
+            for part in bulk:
+                file.write(part)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError as error:
+        raise _storage_error(error, path) from error
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable.
+
+    Raises:
+        StorageFull, StorageFailed: the disk refuses.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _storage_error(error, folder) from error
+
+
+def output_folder(role: str) -> str:
+    """Folder name of an output, e.g. `map-change` for `map:change`; nothing but letters, digits, `-`, `_` and `.`."""
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in role)
+    return safe.lstrip(".") or "output"
+
+
+def _storage_error(error: OSError, path: Path) -> StorageFull | StorageFailed:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"the disk is full at {path}: free space, the job goes on by itself")
+    return StorageFailed(f"cannot write {path}: {error.strerror or type(error).__name__}")
