@@ -1,0 +1,219 @@
+"""The hip CT corrector: finds metal, refuses what it must not touch, corrects slice by slice, puts metal back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from correctors.common.attenuation import AIR_HU
+from correctors.hipct import harm, refusals
+from correctors.hipct.body import body_mask
+from correctors.hipct.classical import restored
+from correctors.hipct.li import linear
+from correctors.hipct.nmar import normalised
+from correctors.hipct.report import no_metal_reason, warnings_of
+from correctors.hipct.scene import make_scene, window
+from correctors.hipct.segmentation import Segmentation, segment
+from dicom_node.contracts import (
+    BoolArray,
+    Correction,
+    CorrectionRefused,
+    Corrector,
+    FloatArray,
+    Mask,
+    ParameterMap,
+    ParameterValue,
+    Units,
+    Volume,
+)
+from simulation.projector import ParallelGeometry, ParallelProjector
+
+METHODS: Mapping[str, Callable[..., Tensor]] = {"li": linear, "nmar": normalised, "classical": restored}
+SLICES_AT_ONCE = 2
+"""Bounds the memory: a slice of 512 x 512 has a sinogram of 2 MB, and a method holds a dozen."""
+NO_VALUE_HU = -1900.0
+"""No reconstruction holds so low a value; scanners write -2000, -2048 or -3024 outside the circle [HU]."""
+
+
+def build(*, method: str, weights: Path | None, device: str, parameters: Mapping[str, ParameterValue]) -> Corrector:
+    """Build the corrector; see `dicom_node.contracts.CorrectorFactory`.
+
+    Args:
+        method: `li`, `nmar` or `classical`.
+        weights: not used: no method has weights.
+        device: torch device string.
+        parameters: those of `correctors.hipct.plugin.SPEC`.
+
+    Returns:
+        The corrector.
+    """
+    return HipCt(
+        method=METHODS[method],
+        device=device,
+        segmentation=str(parameters["segmentation"]),
+        metal_threshold_hu=float(parameters["metal_threshold_hu"]),
+        smallest_implant_mm2=float(parameters["smallest_implant_mm2"]),
+        n_angles=int(parameters["n_angles"]),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """One corrected slice: (y, x) [HU] and whether it was kept as it was because the correction did harm."""
+
+    pixels: FloatArray
+    harmful: bool
+
+
+class HipCt:
+    """Metal artefact reduction on one device; keeps the projector of the last geometry."""
+
+    def __init__(
+        self,
+        *,
+        method: Callable[..., Tensor],
+        device: str,
+        segmentation: str,
+        metal_threshold_hu: float,
+        smallest_implant_mm2: float,
+        n_angles: int,
+    ) -> None:
+        """Hold what does not change between series.
+
+        Args:
+            method: maps a `Scene` to corrected images.
+            device: torch device string.
+            segmentation: `threshold` or `kmeans`.
+            metal_threshold_hu: lowest value of metal [HU].
+            smallest_implant_mm2: smallest cross-section of an implant [mm2].
+            n_angles: projection angles over 180 degrees.
+        """
+        self._method = method
+        self._device = device
+        self._segmentation = segmentation
+        self._threshold_hu = metal_threshold_hu
+        self._smallest_mm2 = smallest_implant_mm2
+        self._n_angles = n_angles + n_angles % 2
+        self._projector: ParallelProjector | None = None
+
+    def correct(self, inputs: Mapping[str, Volume]) -> Correction:
+        """Correct one CT series.
+
+        Args:
+            inputs: `ct`, axes zyx [HU].
+
+        Returns:
+            Corrected series, metal mask and change map; unchanged when there is no implant, or when every slice was
+            better left as it was.
+
+        Raises:
+            CorrectionRefused: derived, reformatted, tilted or non-axial images, vendor MAR, or a patient cut by the
+                field of view where there is metal.
+        """
+        volume = inputs["ct"]
+        refusals.check_headers(volume)
+        refusals.check_geometry(volume)
+        refusals.check_pixels(volume)
+        found = segment(
+            volume, method=self._segmentation, threshold_hu=self._threshold_hu, smallest_mm2=self._smallest_mm2
+        )
+        if not found.slices:
+            return Correction(changed=False, reason=no_metal_reason(found))
+        padding = [_unmeasured(volume, z) for z in found.slices]
+        for z, unmeasured in zip(found.slices, padding, strict=True):
+            cut = refusals.cut_fraction(volume.pixels[z], body_mask(volume.pixels[z]), unmeasured)
+            if cut > refusals.LARGEST_CUT_FRACTION:
+                raise CorrectionRefused(
+                    f"the field of view cuts {100 * cut:.0f} % of the patient's outline in slice {z + 1}, which holds "
+                    "metal: its projections are incomplete"
+                )
+        return self._assemble(volume, found, padding)
+
+    def _assemble(self, volume: Volume, found: Segmentation, padding: list[BoolArray]) -> Correction:
+        pixels = volume.pixels.copy()
+        harmful: list[int] = []
+        for start in range(0, len(found.slices), SLICES_AT_ONCE):
+            batch = found.slices[start : start + SLICES_AT_ONCE]
+            for z, done in zip(batch, self._batch(volume, found, batch, padding[start:]), strict=True):
+                pixels[z] = done.pixels
+                if done.harmful:
+                    harmful.append(z)
+        if len(harmful) == len(found.slices):
+            return Correction(
+                changed=False,
+                reason=f"metal was found in {len(harmful)} slices, but no correction made their soft tissue better",
+            )
+        change = pixels - volume.pixels
+        count = range(volume.pixels.shape[0])
+        return Correction(
+            changed=True,
+            volumes={"ct": volume.with_pixels(pixels)},
+            masks={"metal": Mask("ct", found.metal, "Metal implant")},
+            maps={"change": ParameterMap("ct", change, Units.HU, "Change of CT number by the correction")},
+            quality={
+                "metal_voxels": tuple(float(found.metal[z].sum()) for z in count),
+                "largest_change_hu": tuple(float(np.abs(change[z]).max()) for z in count),
+                "mean_change_hu": tuple(float(change[z].mean(dtype=np.float64)) for z in count),
+            },
+            metrics={
+                "metal_slices": float(len(found.slices)),
+                "corrected_slices": float(len(found.slices) - len(harmful)),
+                "metal_threshold_hu": found.threshold_hu,
+            },
+            warnings=warnings_of(found, harmful),
+        )
+
+    def _batch(
+        self, volume: Volume, found: Segmentation, batch: tuple[int, ...], padding: list[BoolArray]
+    ) -> list[_Done]:
+        pixel_mm = float(np.mean(volume.geometry.pixel_spacing_mm))
+        originals = [volume.pixels[z] for z in batch]
+        scene = make_scene(
+            self._projector_for(max(volume.pixels.shape[1:]), pixel_mm),
+            self._device,
+            [np.where(gap, np.float32(AIR_HU), one) for one, gap in zip(originals, padding, strict=False)],
+            [found.metal[z] for z in batch],
+            pixel_mm,
+        )
+        with torch.no_grad():
+            corrected = self._method(scene).cpu().numpy()
+        done = []
+        for number, (z, original) in enumerate(zip(batch, originals, strict=True)):
+            one = corrected[number][window(scene.projector.geometry.n_pixels, original.shape)]
+            # Nothing may leave the range of the source's values, or the derived instance could not hold it.
+            one = np.clip(one, min(-1024.0, float(original.min())), max(3071.0, float(original.max())))
+            one = np.where(found.metal[z] | padding[number], original, one).astype(np.float32)
+            region = harm.judged_region(one, found.metal[z], pixel_mm)
+            before = harm.streak_level(original, region, pixel_mm)
+            worse = harm.is_harm(before, harm.streak_level(one, region, pixel_mm))
+            done.append(_Done(original if worse else one, worse))
+        return done
+
+    def _projector_for(self, side: int, pixel_mm: float) -> ParallelProjector:
+        geometry = ParallelGeometry(side, pixel_mm, self._n_angles)
+        if self._projector is None or self._projector.geometry != geometry:
+            self._projector = None  # free the old matrices before the new ones are built
+            self._projector = ParallelProjector(geometry, self._device)
+        return self._projector
+
+
+def _unmeasured(volume: Volume, z: int) -> BoolArray:
+    """Voxels of a slice without a measured value, bool (y, x)."""
+    low: BoolArray = volume.pixels[z] <= NO_VALUE_HU
+    outside = _at_border(low)
+    return outside if volume.padding is None else outside | volume.padding[z]
+
+
+def _at_border(low: BoolArray) -> BoolArray:
+    """Only what hangs together with the image's border: dark streaks inside the patient are measured."""
+    seeds = np.zeros_like(low)
+    seeds[[0, -1], :] = low[[0, -1], :]
+    seeds[:, [0, -1]] = low[:, [0, -1]]
+    grown: BoolArray = ndimage.binary_propagation(seeds, mask=low)
+    return grown

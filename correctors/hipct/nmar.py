@@ -1,0 +1,61 @@
+"""Method `nmar`: normalised interpolation in the metal trace (Meyer et al., Med. Phys. 37(10):5482-5493, 2010)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from correctors.common.attenuation import AIR_HU
+from correctors.common.filters import gaussian
+from correctors.hipct.scene import Scene
+from correctors.hipct.trace import interpolate
+
+SOFT_FROM_HU = -500.0
+BONE_FROM_HU = 300.0
+SMOOTHING_PIXELS = 1.0
+SMALLEST_SHARE = 0.01
+"""Prior projections below this share of their largest value are raised to it before dividing."""
+
+
+def normalised(scene: Scene) -> Tensor:
+    """Correct by interpolation of the sinogram divided by that of a prior image.
+
+    Args:
+        scene: slices with metal.
+
+    Returns:
+        (batch, y, x) [HU], metal not put back.
+    """
+    first = scene.reconstruct(interpolate(scene.sinogram, scene.trace))
+    prior = segmented_prior(first, scene.shadow)
+    return scene.correct(normalised_interpolation(scene, prior))
+
+
+def segmented_prior(images: Tensor, metal: Tensor) -> Tensor:
+    """Prior image: air, soft tissue as water, bone with its own values, metal as water (Meyer 2010, section II.B).
+
+    Args:
+        images: (batch, y, x) CT numbers after a first correction [HU].
+        metal: bool (batch, y, x), voxels whose values mean nothing.
+
+    Returns:
+        (batch, y, x) [HU].
+    """
+    smooth = gaussian(torch.where(metal, 0.0, images), SMOOTHING_PIXELS)
+    prior = torch.where(smooth < BONE_FROM_HU, 0.0, smooth)
+    return torch.where(smooth < SOFT_FROM_HU, AIR_HU, prior)
+
+
+def normalised_interpolation(scene: Scene, prior: Tensor) -> Tensor:
+    """Sinogram whose trace is interpolated after division by the prior's sinogram (Meyer 2010, equations 1-4).
+
+    Args:
+        scene: slices with metal.
+        prior: (batch, y, x) [HU].
+
+    Returns:
+        (batch, angle, detector).
+    """
+    expected = scene.project(prior)
+    expected = torch.maximum(expected, SMALLEST_SHARE * expected.amax(dim=(-2, -1), keepdim=True))
+    return torch.where(scene.trace, interpolate(scene.sinogram / expected, scene.trace) * expected, scene.sinogram)

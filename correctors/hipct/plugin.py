@@ -1,0 +1,77 @@
+"""What the hip CT corrector says about itself; imports neither torch nor scipy."""
+
+from __future__ import annotations
+
+from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Parameter, Units
+
+SPEC = CorrectorSpec(
+    name="hipct",
+    version="0.1.0",
+    api=API_VERSION,
+    title="Hip CT metal artefact reduction",
+    inputs={
+        "ct": Accepts(
+            modality="CT",
+            units=Units.HU,
+            axes="zyx",
+            needs=("ImageType",),
+            wants=(
+                "GantryDetectorTilt",
+                "SeriesDescription",
+                "ProtocolName",
+                "ImageComments",
+                "DerivationDescription",
+                "ConvolutionKernel",
+            ),
+        )
+    },
+    methods={
+        "classical": "Metal trace restored from a prior image fitted to the undisturbed rays and from what the metal "
+        "let through, each weighed by its reliability",
+        "nmar": "Normalised interpolation in the metal trace (Meyer 2010)",
+        "li": "Linear interpolation in the metal trace (Kalender 1987)",
+    },
+    default_method="classical",
+    factory="correctors.hipct.infer:build",
+    # Scanners store 12 bits (-1024..3071) or 16 bits; air outside the circle may lie at -2048 or -3024 [HU].
+    # Streaks of two cobalt heads reach thousands of HU, so the limits stop nonsense, not strong corrections.
+    limits={
+        "ct": Limits(
+            lowest=-16384.0,
+            highest=32767.0,
+            largest_change=32767.0,
+            largest_mean_change=1500.0,
+            largest_changed_fraction=1.0,
+        )
+    },
+    parameters={
+        "segmentation": Parameter(
+            default="threshold",
+            description="how metal is found: a fixed threshold, or K-means with k = 3 on the voxel values",
+            choices=("threshold", "kmeans"),
+        ),
+        "metal_threshold_hu": Parameter(
+            default=2500.0,
+            description="values from here on may be metal [HU]; with kmeans: the lowest centre of a metal cluster",
+            minimum=1500.0,
+            maximum=20000.0,
+        ),
+        "smallest_implant_mm2": Parameter(
+            default=20.0,
+            description="objects whose largest cross-section is smaller are no implant [mm2]",
+            minimum=0.0,
+            maximum=1000.0,
+        ),
+        "n_angles": Parameter(
+            default=720,
+            description="projection angles over 180 degrees for re-projection",
+            minimum=180,
+            maximum=1440,
+        ),
+    },
+    references=(
+        "doi:10.1148/radiology.164.2.3602406",
+        "doi:10.1118/1.3484090",
+        "doi:10.1118/1.3691845",
+    ),
+)
