@@ -70,4 +70,5 @@ def picture(before: Volume, after: Volume, truth: Volume | None, z: int, path: P
 
 def _grey(image: NDArray[np.float32], window: tuple[float, float]) -> NDArray[np.uint8]:
     low, high = window
-    return (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    scaled: NDArray[np.uint8] = (np.clip((image - low) / (high - low), 0, 1) * 255).astype(np.uint8)
+    return scaled

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy import Connection
 
 from dicom_node import compose
 from dicom_node.commands.output import JsonFlag, Output
@@ -17,7 +18,8 @@ from dicom_node.config import Config, load_config
 from dicom_node.database.engine import Database
 from dicom_node.errors import RequestError
 from dicom_node.jobs.ledger import JobLedger
-from dicom_node.jobs.model import Job, JobState
+from dicom_node.jobs.model import Job
+from dicom_node.jobs.states import JobState
 
 app = typer.Typer(no_args_is_help=True, help="List, show, retry and cancel jobs.")
 
@@ -108,8 +110,8 @@ def _ledger(path: Path | None) -> Iterator[tuple[Database, JobLedger]]:
         yield database, compose.make_ledger(config)
 
 
-def _full_id(ledger: JobLedger, tx: object, start: str) -> str:
-    matches = ledger.ids_starting_with(tx, start)  # type: ignore[arg-type]
+def _full_id(ledger: JobLedger, tx: Connection, start: str) -> str:
+    matches = ledger.ids_starting_with(tx, start)
     if len(matches) != 1:
         raise RequestError(f"{'no job' if not matches else 'more than one job'} has an id that begins with {start!r}")
     return matches[0]

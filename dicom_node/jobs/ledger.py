@@ -235,6 +235,11 @@ class JobLedger(DeliveryLedger):
             raise RequestError(f"there is no job {job_id}; `dicom-node jobs list` shows those there are")
         return rows.job(row, self._paths)
 
+    def ids_starting_with(self, tx: Connection, start: str) -> list[str]:
+        """Ids that begin with this text; at most two, which is enough to tell that it is not unique."""
+        query = select(t.jobs.c.id).where(t.jobs.c.id.startswith(start, autoescape=True)).limit(2)
+        return [str(found) for found in tx.scalars(query)]
+
     def find(self, tx: Connection, *, state: JobState | None = None, limit: int = 100) -> list[Job]:
         """Newest jobs first."""
         query = rows.job_query().order_by(t.jobs.c.seq.desc()).limit(limit)

@@ -19,6 +19,7 @@ class JobInput:
         role: role in the corrector's spec.
         sop_instance_uid, series_instance_uid: as in the file.
         file: where the bytes lie.
+        sha256: digest of the whole file; the worker refuses a file that has changed since.
         captures: what the rule captured for it, e.g. `polarity`.
     """
 
@@ -26,6 +27,7 @@ class JobInput:
     sop_instance_uid: str
     series_instance_uid: str
     file: FileRef
+    sha256: str
     captures: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 

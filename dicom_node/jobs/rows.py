@@ -54,7 +54,15 @@ def job(row: Row[Any], paths: StoredPaths) -> Job:
 def new_documents(job_id: str, new: NewJob, paths: StoredPaths) -> Mapping[str, str]:
     """Values of a `job_documents` row for a job that has not run yet."""
     inputs = [
-        (i.role, i.sop_instance_uid, i.series_instance_uid, paths.store(i.file.path), i.file.member, dict(i.captures))
+        [
+            i.role,
+            i.sop_instance_uid,
+            i.series_instance_uid,
+            paths.store(i.file.path),
+            i.file.member,
+            i.sha256,
+            dict(i.captures),
+        ]
         for i in new.inputs
     ]
     return {
@@ -111,5 +119,5 @@ def delivery(tx: Connection, row: Row[Any], series: tuple[OutputSeries, ...]) ->
 
 
 def _input(item: Sequence[Any], paths: StoredPaths) -> JobInput:
-    role, instance, series, path, member, captures = item
-    return JobInput(role, instance, series, FileRef(paths.load(path), member), MappingProxyType(captures))
+    role, instance, series, path, member, sha256, captures = item
+    return JobInput(role, instance, series, FileRef(paths.load(path), member), sha256, MappingProxyType(captures))

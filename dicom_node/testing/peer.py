@@ -12,8 +12,8 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, AllStoragePresentationContexts, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
@@ -98,6 +98,18 @@ class ScriptedScp:
             association.abort()
         self._server.shutdown()
 
+    def save(self, folder: Path) -> list[Path]:
+        """Write everything stored as DICOM files, named by order of arrival."""
+        folder.mkdir(parents=True, exist_ok=True)
+        paths = []
+        with self._lock:
+            for number, (uid, data) in enumerate(self.stored.items(), start=1):
+                data.file_meta = FileMetaDataset()
+                data.file_meta.TransferSyntaxUID = UID(self.syntaxes[uid])
+                paths.append(folder / f"{number:05d}.dcm")
+                data.save_as(paths[-1], enforce_file_format=True)
+        return paths
+
     def _contexts(self) -> list[PresentationContext]:
         classes = self.script.sop_classes
         storage = [str(c.abstract_syntax) for c in AllStoragePresentationContexts] if classes is None else list(classes)
@@ -179,13 +191,16 @@ class ScriptedScu:
         association = self._listened_to() and self._associate(_contexts_of(paths))
         if not association or not association.is_established:
             return False
+        # Kept to close it: after a reset by the peer the library does not.
+        connection = association.dul.socket.socket  # type: ignore[union-attr]
         for path in paths:
             data = dcmread(path)
             try:
                 answer = association.send_c_store(data)
             except RuntimeError:
-                return False
+                answer = Dataset()
             if "Status" not in answer:
+                connection.close()  # type: ignore[union-attr]
                 return False
             self.statuses.append((str(data.SOPInstanceUID), int(answer.Status)))
         association.release()
@@ -228,6 +243,7 @@ class ScriptedScu:
         if sent is not None:
             connection.sendall(stream[: len(pdus[0]) + sent])  # type: ignore[union-attr]
             connection.shutdown(socket.SHUT_RDWR)  # type: ignore[union-attr]
+            connection.close()  # type: ignore[union-attr]
             association.abort()
             return None
         connection.sendall(stream)  # type: ignore[union-attr]

@@ -31,18 +31,20 @@ def check(spec: CorrectorSpec, inputs: Mapping[str, Volume], outcome: object) ->
             raise GuardViolation(f"corrector {spec.name} returned the role {role!r}, which it was not given")
         _same_grid(spec.name, role, inputs[role], corrected)
         _within_limits(spec.name, role, inputs[role], corrected, spec.limits[role])
-    for name, image in [*outcome.maps.items(), *outcome.masks.items()]:
-        role = image.role
-        if role not in inputs:
-            raise GuardViolation(f"corrector {spec.name}: {name!r} lies on the unknown role {role!r}")
-        array = image.values if hasattr(image, "values") else image.voxels
-        if array.shape != inputs[role].geometry.shape:
-            raise GuardViolation(
-                f"corrector {spec.name}: {name!r} has shape {array.shape}, role {role!r} {inputs[role].geometry.shape}"
-            )
-        if array.dtype != np.bool_ and not np.isfinite(array).all():
+    for name, image in outcome.maps.items():
+        _on_grid(spec.name, name, image.role, image.values.shape, inputs)
+        if not np.isfinite(image.values).all():
             raise GuardViolation(f"corrector {spec.name}: the map {name!r} holds values that are not finite")
+    for name, mask in outcome.masks.items():
+        _on_grid(spec.name, name, mask.role, mask.voxels.shape, inputs)
     return outcome
+
+
+def _on_grid(name: str, image: str, role: str, shape: tuple[int, ...], inputs: Mapping[str, Volume]) -> None:
+    if role not in inputs:
+        raise GuardViolation(f"corrector {name}: {image!r} lies on the unknown role {role!r}")
+    if shape != inputs[role].geometry.shape:
+        raise GuardViolation(f"corrector {name}: {image!r} has shape {shape}, role {role!r} {inputs[role].geometry.shape}")
 
 
 def _same_grid(name: str, role: str, before: Volume, after: Volume) -> None:

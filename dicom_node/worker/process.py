@@ -216,6 +216,7 @@ def _outputs(outcome: Outcome) -> tuple[OutputSeries, ...]:
         OutputSeries(
             role=series.role,
             series_instance_uid=series.series_instance_uid,
+            sop_class_uids=tuple(dict.fromkeys(f.sop_class_uid for f in series.files)),
             instances=tuple(
                 OutputInstance(f.sop_instance_uid, f.sop_class_uid, str(f.path.relative_to(outcome.derived.folder)))
                 for f in series.files
