@@ -1,8 +1,10 @@
-"""pynetdicom's acceptor, hardened: own socket reading, own association, own server that shares the port."""
+"""pynetdicom's acceptor, hardened: own association, own server that shares the port."""
 
 from __future__ import annotations
 
 import socket
+import threading
+import time
 from collections.abc import Callable
 from socketserver import BaseServer
 from typing import Any, cast
@@ -14,41 +16,12 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.transport import AddressInformation, AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
 
-from dicom_node.net.identity import MAXIMUM_PDU
 from dicom_node.net.spool import Spool
 from dicom_node.net.spooling_dimse import SpoolingDimse
 from dicom_node.net.storage_classes import supported_contexts
-
-PDU_CEILING = MAXIMUM_PDU + 4096
-"""No PDU may announce more [bytes]; the length field is otherwise trusted before the peer is known."""
-
-
-class QuickSocket(AssociationSocket):
-    """Reads whole PDUs into one buffer, acknowledges at once, and does not trust an announced length."""
-
-    def recv(self, nr_bytes: int) -> bytearray:
-        """Read `nr_bytes`, fewer only when the peer closes.
-
-        Raises:
-            OSError: the peer announced more than `PDU_CEILING`, is silent for too long, or is gone.
-        """
-        connection = cast(socket.socket, self.socket)
-        if nr_bytes > PDU_CEILING:
-            raise OSError(f"PDU of {nr_bytes} bytes announced, at most {PDU_CEILING} allowed")
-        buffer = bytearray(nr_bytes)
-        view = memoryview(buffer)
-        filled = 0
-        while filled < nr_bytes:
-            # Does not stick: senders with Nagle on wait 40 ms for each delayed ACK without it.
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-            count = connection.recv_into(view[filled:])
-            if count == 0:
-                view.release()
-                return buffer[:filled]
-            filled += count
-        return buffer
+from dicom_node.net.transport import NodeSocket
 
 
 class StoringAssociation(Association):
@@ -78,12 +51,39 @@ class StoringAssociation(Association):
     def run_reactor(self) -> None:
         """Serve until the association ends in whatever way, then clean up after it."""
         try:
-            super().run_reactor()
+            self.dul.start()
+            self._started_dul = True
+            self._dul_ready.wait()
+            if self._is_requested():
+                super().run_reactor()
+            else:
+                self._hang_up()
         finally:
             if self.dul.ident is not None:
                 self.dul.join()
             self.dimse.discard_unfinished()
             self._over(self)
+
+    def _is_requested(self) -> bool:
+        """Wait for the A-ASSOCIATE-RQ, but no longer than the connection lasts.
+
+        The library itself waits out the whole ACSE timeout after a port probe that has long hung up, and so lets
+        probes use up the places of real senders.
+        """
+        end = time.monotonic() + (self.acse_timeout or 0)
+        transport = cast(NodeSocket, self.dul.socket)
+        while time.monotonic() < end and not cast(SharedPortServer, self._server).stopping.is_set():
+            if self.dul.peek_next_pdu() is not None:
+                return True
+            if transport.gone:
+                break
+            time.sleep(0.002)
+        return self.dul.peek_next_pdu() is not None
+
+    def _hang_up(self) -> None:
+        self.dul.kill_dul()
+        self.dul.join()
+        cast(NodeSocket, self.dul.socket).close()
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
         # Private and unknown storage classes are in no table of the library.
@@ -102,15 +102,14 @@ class StoringRequestHandler(RequestHandler):
 
     def _create_association(self) -> Association:
         server = self.server
-        connection = cast(socket.socket, self.request)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A peer that falls silent in the middle of a PDU would otherwise hold its thread for ever.
-        connection.settimeout(server.ae.network_timeout)
         association = StoringAssociation(server.ae, server.spool, server.over)
         association._server = server
         # The library finds its acceptors by this part of the thread's name.
         association.name = f"AcceptorThread@{self.client_address[1]}"
-        association.set_socket(QuickSocket(association, client_socket=connection))
+        transport = NodeSocket(association, client_socket=cast(socket.socket, self.request))
+        # A peer that falls silent in the middle of a PDU would otherwise hold its thread for ever.
+        transport.prepare(server.ae.network_timeout)
+        association.set_socket(transport)
         acceptor = association.acceptor
         acceptor.maximum_length = server.ae.maximum_pdu_size
         acceptor.ae_title = server.ae_title
@@ -129,6 +128,7 @@ class SharedPortServer(ThreadedAssociationServer):
     """Accepts associations on a port that several processes share.
 
     Attributes:
+        stopping: set when no new association may begin.
         spool: where data sets go.
         store: handler of C-STORE requests, returns the status.
         over: called in the association's thread when it has ended.
@@ -145,6 +145,7 @@ class SharedPortServer(ThreadedAssociationServer):
         store: Callable[[evt.Event], int],
         over: Callable[[StoringAssociation], None],
     ) -> None:
+        self.stopping = threading.Event()
         self.spool = spool
         self.store = store
         self.over = over
@@ -164,6 +165,7 @@ class SharedPortServer(ThreadedAssociationServer):
 
     def stop_accepting(self) -> None:
         """Close the port; associations go on."""
+        self.stopping.set()
         BaseServer.shutdown(self)
         self.server_close()
 

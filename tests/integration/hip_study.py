@@ -31,7 +31,9 @@ def pelvis(slices: int, metal_slices: tuple[int, ...], rows: int = ROWS) -> NDAr
     return np.clip(volume, -1024, 3071).astype(np.float32)
 
 
-def hip_series(slices: int = 8, metal_slices: tuple[int, ...] = (3, 4), *, seed: int = 1, rows: int = ROWS) -> SyntheticSeries:
+def hip_series(
+    slices: int = 8, metal_slices: tuple[int, ...] = (3, 4), *, seed: int = 1, rows: int = ROWS
+) -> SyntheticSeries:
     """The series; patient data are canaries, so that a leak is found by searching for `CANARY`."""
     spacing = 380.0 / rows
     return SyntheticSeries(

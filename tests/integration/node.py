@@ -131,7 +131,7 @@ class Node:
 
     def wait_jobs(self, state: str, count: int = 1, limit_s: float = 120) -> list[dict[str, Any]]:
         """Wait until so many jobs are in a state."""
-        wanted = f'dicom_node_jobs{{state="{state}",table="jobs"}}'
+        wanted = f'dicom_node_jobs{{state="{state}",table="job"}}'
         wait_until(lambda: self._gauge(wanted) >= count, limit_s, f"{count} jobs {state}; log: {self.log()[-1500:]}")
         return [job for job in self.jobs() if job["state"] == state]
 

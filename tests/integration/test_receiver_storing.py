@@ -192,3 +192,12 @@ def test_silent_peer_is_dropped(tmp_path: Path) -> None:
             connection.sendall(struct.pack(">BBL", 1, 0, 200))
             assert connection.recv(10)[:1] in (b"", b"\x07")
         assert ScriptedScu(node.port).echo()
+
+
+def test_port_probes_do_not_use_up_the_places_of_senders(tmp_path: Path) -> None:
+    config = node_config(tmp_path)
+    config = config.model_copy(update={"intake": config.intake.model_copy(update={"max_associations": 2})})
+    with receivers(config) as node:
+        for _ in range(20):
+            socket.create_connection(("127.0.0.1", node.port), timeout=10).close()
+        wait_until(ScriptedScu(node.port).echo, 5)
