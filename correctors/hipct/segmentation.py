@@ -229,5 +229,4 @@ def _small_holes(mask: BoolArray) -> BoolArray:
     # A liner between cup and head is a large hole and no metal.
     small = sizes <= max(4, mask.sum() // 20)
     small[0] = False
-    found: BoolArray = np.asarray(small)[labels]
-    return found
+    return np.asarray(small, dtype=np.bool_)[labels]
