@@ -38,7 +38,15 @@ class InputError(NodeError):
 
 
 class UnreadableFile(InputError):
-    """A file is not DICOM, is truncated, or cannot be parsed."""
+    """A file is not DICOM, is truncated, or cannot be parsed.
+
+    Attributes:
+        series_instance_uid: the series that it belongs to, None where the file does not tell: that series is not whole.
+    """
+
+    def __init__(self, message: str, series_instance_uid: str | None = None) -> None:
+        super().__init__(message)
+        self.series_instance_uid = series_instance_uid
 
 
 class UnusableSeries(InputError):
@@ -117,6 +125,12 @@ class DeliveryError(NodeError):
 
 class PeerUnreachable(DeliveryError):
     """No association could be made: refused connection, rejected, aborted, timed out."""
+
+    infrastructure = True
+
+
+class PeerBusy(DeliveryError):
+    """The peer is out of resources (0xA7xx): it has no fault with what was sent, only not now."""
 
     infrastructure = True
 

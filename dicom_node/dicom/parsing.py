@@ -14,7 +14,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
@@ -35,6 +35,7 @@ _UID = re.compile(r"[0-9.]{1,64}")
 NEEDED_UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 PARSE_ERRORS = (
     InvalidDicomError,
+    BytesLengthException,
     ValueError,
     TypeError,
     LookupError,
@@ -82,9 +83,20 @@ def parse(stream: BinaryIO, ref: FileRef, *, pixels: bool) -> FileDataset:
             _check_identity(dataset, ref)
             if not pixels:
                 _check_complete(stream, dataset, ref)
+    except UnreadableFile as error:
+        raise UnreadableFile(str(error), _series_of(dataset)) from None
     except PARSE_ERRORS as error:
         raise UnreadableFile(f"{ref}: damaged or truncated ({type(error).__name__} while parsing)") from None
     return dataset
+
+
+def _series_of(dataset: FileDataset) -> str | None:
+    """The series that a damaged file says it belongs to."""
+    try:
+        value = str(dataset.get("SeriesInstanceUID") or "")
+    except PARSE_ERRORS:
+        return None
+    return value if _UID.fullmatch(value) else None
 
 
 def _plausible_without_preamble(stream: BinaryIO, ref: FileRef) -> bool:

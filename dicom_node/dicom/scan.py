@@ -23,10 +23,17 @@ _ZIP_MARK = b"PK\x03\x04"
 
 @dataclass(frozen=True)
 class Rejected:
-    """A file that is not used, and why."""
+    """A file that is not used.
+
+    Attributes:
+        file: the file.
+        reason: why.
+        series_instance_uid: the series that therefore is not whole, None where the file does not tell.
+    """
 
     file: FileRef
     reason: str
+    series_instance_uid: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ def scan(inputs: Sequence[Path], progress: Callable[[int, int], None] | None = N
             known = found.setdefault(header.sop_instance_uid, header)
             if known.sha256 != header.sha256:
                 reason = f"same SOP Instance UID as {known.file}, but other content; that one is used"
-                rejected.append(Rejected(header.file, reason))
+                rejected.append(Rejected(header.file, reason, header.series_instance_uid))
         if progress is not None:
             progress(done, len(files))
     return ScanResult(_group(found.values()), tuple(rejected))
@@ -102,7 +109,7 @@ def _headers(path: Path, rejected: list[Rejected]) -> Iterator[InstanceHeader]:
     try:
         yield read_header(FileRef(path))
     except UnreadableFile as error:
-        rejected.append(Rejected(FileRef(path), str(error)))
+        rejected.append(Rejected(FileRef(path), str(error), error.series_instance_uid))
 
 
 def _zipped_headers(path: Path, rejected: list[Rejected]) -> Iterator[InstanceHeader]:
@@ -115,7 +122,7 @@ def _zipped_headers(path: Path, rejected: list[Rejected]) -> Iterator[InstanceHe
                 try:
                     yield header_from(_unpack(archive, info, ref), ref)
                 except UnreadableFile as error:
-                    rejected.append(Rejected(ref, str(error)))
+                    rejected.append(Rejected(ref, str(error), error.series_instance_uid))
     except (zipfile.BadZipFile, OSError) as error:
         rejected.append(Rejected(FileRef(path), f"{path}: damaged ZIP ({type(error).__name__})"))
 
