@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -18,20 +17,53 @@ from dicom_node.dicom.references import add_equipment
 from dicom_node.dicom.sources import Source
 
 _STUDY_KEYWORDS = (
-    "SpecificCharacterSet StudyDate StudyTime TimezoneOffsetFromUTC AccessionNumber IssuerOfAccessionNumberSequence "
-    "ReferringPhysicianName ReferringPhysicianIdentificationSequence ConsultingPhysicianName "
-    "ConsultingPhysicianIdentificationSequence StudyDescription ProcedureCodeSequence PhysiciansOfRecord "
-    "PhysiciansOfRecordIdentificationSequence NameOfPhysiciansReadingStudy "
-    "PhysiciansReadingStudyIdentificationSequence AdmittingDiagnosesDescription AdmittingDiagnosesCodeSequence "
-    "ReferencedStudySequence ReferencedPatientSequence StudyInstanceUID StudyID RequestingService "
-    "RequestingServiceCodeSequence ReasonForVisit ReasonForVisitCodeSequence AdmissionID IssuerOfAdmissionIDSequence "
-    "ServiceEpisodeID IssuerOfServiceEpisodeIDSequence ServiceEpisodeDescription "
-    "ReasonForPerformedProcedureCodeSequence ClinicalTrialSponsorName ClinicalTrialProtocolID "
-    "ClinicalTrialProtocolName ClinicalTrialSiteID ClinicalTrialSiteName ClinicalTrialSubjectID "
-    "ClinicalTrialSubjectReadingID ClinicalTrialTimePointID ClinicalTrialTimePointDescription"
-).split()
+    "SpecificCharacterSet",
+    "StudyDate",
+    "StudyTime",
+    "TimezoneOffsetFromUTC",
+    "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName",
+    "ReferringPhysicianIdentificationSequence",
+    "ConsultingPhysicianName",
+    "ConsultingPhysicianIdentificationSequence",
+    "StudyDescription",
+    "ProcedureCodeSequence",
+    "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence",
+    "NameOfPhysiciansReadingStudy",
+    "PhysiciansReadingStudyIdentificationSequence",
+    "AdmittingDiagnosesDescription",
+    "AdmittingDiagnosesCodeSequence",
+    "ReferencedStudySequence",
+    "ReferencedPatientSequence",
+    "StudyInstanceUID",
+    "StudyID",
+    "RequestingService",
+    "RequestingServiceCodeSequence",
+    "ReasonForVisit",
+    "ReasonForVisitCodeSequence",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "ServiceEpisodeID",
+    "IssuerOfServiceEpisodeIDSequence",
+    "ServiceEpisodeDescription",
+    "ReasonForPerformedProcedureCodeSequence",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+    "ClinicalTrialTimePointDescription",
+)
 """Patient, General Study, Patient Study and Clinical Trial modules (PS3.3 C.7.1, C.7.2); group 0010 comes whole."""
 _FRAME_KEYWORDS = ("FrameOfReferenceUID", "PositionReferenceIndicator", "BodyPartExamined", "Laterality")
+_STUDY_TAGS = frozenset(Tag(keyword) for keyword in _STUDY_KEYWORDS)
+_FRAME_TAGS = frozenset(Tag(keyword) for keyword in _FRAME_KEYWORDS)
+_DESCRIPTION_TAGS = frozenset((Tag("SeriesDescription"), Tag("SpecificCharacterSet")))
 _GEOMETRY_KEYWORDS = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "LossyImageCompression")
 _LOSSY_KEYWORDS = ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
 
@@ -103,11 +135,7 @@ def finished(
     context = rebuilt(header, lambda tag: _is_context(tag, image))
     dataset = merged(made, context)
     _make_repeatable(dataset, companion, provenance)
-    name_series(
-        dataset,
-        rebuilt(header, lambda t: t in (Tag("SeriesDescription"), Tag("SpecificCharacterSet"))),
-        companion.prefix,
-    )
+    name_series(dataset, rebuilt(header, lambda tag: tag in _DESCRIPTION_TAGS), companion.prefix)
     dataset.DeviceUID = provenance.uids.device()
     dataset.InstanceCreatorUID = provenance.uids.device()
     add_equipment(dataset, provenance)
@@ -117,9 +145,7 @@ def finished(
 
 
 def _is_context(tag: BaseTag, image: bool) -> bool:
-    if tag.group == 0x0010 or tag in {Tag(k) for k in _STUDY_KEYWORDS}:
-        return True
-    return image and tag in {Tag(k) for k in _FRAME_KEYWORDS}
+    return tag.group == 0x0010 or tag in _STUDY_TAGS or (image and tag in _FRAME_TAGS)
 
 
 def _make_repeatable(dataset: Dataset, companion: Companion, provenance: Provenance) -> None:
@@ -132,8 +158,3 @@ def _make_repeatable(dataset: Dataset, companion: Companion, provenance: Provena
     for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
         for item in dataset.get(keyword) or ():
             item.DimensionOrganizationUID = organization
-
-
-def selected(frames: Sequence[Source], slices: Sequence[int]) -> list[Source]:
-    """The first frame at each of some slices."""
-    return [frames[z] for z in slices]

@@ -231,11 +231,11 @@ def _check_roles(spec: CorrectorSpec, correction: Correction, loaded: Mapping[st
         if role not in loaded:
             raise DerivationError(f"{spec.name}: corrected volume for the unknown role {role!r}")
         _check_shape(spec, role, corrected, loaded[role].volume)
-    for kind, items in (("map", correction.maps), ("mask", correction.masks)):
-        for name, item in items.items():
-            voxels = item.values if kind == "map" else item.voxels  # type: ignore[attr-defined]
-            if item.role not in loaded or voxels.shape != loaded[item.role].volume.geometry.shape:
-                raise DerivationError(f"{spec.name}: {kind} {name!r} does not lie on the grid of a role")
+    grids = [("map", n, m.role, m.values.shape) for n, m in correction.maps.items()]
+    grids += [("mask", n, m.role, m.voxels.shape) for n, m in correction.masks.items()]
+    for kind, name, role, shape in grids:
+        if role not in loaded or shape != loaded[role].volume.geometry.shape:
+            raise DerivationError(f"{spec.name}: {kind} {name!r} does not lie on the grid of a role")
 
 
 def _check_shape(spec: CorrectorSpec, role: str, corrected: Volume, source: Volume) -> None:

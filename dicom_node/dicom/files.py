@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.dicom.provenance import node_version
 from dicom_node.errors import StorageFailed, StorageFull
 
-IMPLEMENTATION_CLASS_UID = "2.25.79844670788301760507879988414070381523"
+IMPLEMENTATION_CLASS_UID = UID("2.25.79844670788301760507879988414070381523")
 """Implementation Class UID (0002,0012) of the node."""
 
 

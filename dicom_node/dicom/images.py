@@ -19,7 +19,7 @@ from dicom_node.dicom.references import add_common_instance_reference, add_equip
 from dicom_node.dicom.sources import Source
 from dicom_node.dicom.words import EncodedFrame
 
-_UNTRUE = frozenset(
+UNTRUE_AFTER_CHANGE = frozenset(
     {
         0x00280106,  # Smallest Image Pixel Value
         0x00280107,  # Largest Image Pixel Value
@@ -110,7 +110,7 @@ def corrected_dataset(
 
 
 def _true_of_a_derived_image(tag: BaseTag) -> bool:
-    return tag not in _UNTRUE and tag.group not in (0xFFFA, 0xFFFC)
+    return tag not in UNTRUE_AFTER_CHANGE and tag.group not in (0xFFFA, 0xFFFC)
 
 
 def _keep_lossy(dataset: Dataset, syntax: str) -> None:

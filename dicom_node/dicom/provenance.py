@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from dicom_node.contracts.spec import CorrectorSpec, ParameterValue
 from dicom_node.dicom.uids import UidFactory
 
 
+@functools.cache
 def node_version() -> str:
     """Version of the installed node."""
     return importlib.metadata.version("dicom-correction-node")

@@ -15,8 +15,10 @@ from pydicom.tag import BaseTag, Tag
 BIG_SHORT_VALUE = 0xFFFF
 """Longest value of a VR with a 16-bit length field [bytes] (PS3.5 7.1.2)."""
 
-_BYTE_ORDER_FREE = frozenset("AE AS CS DA DS DT IS LO LT OB PN SH ST TM UC UI UN UR UT".split())
-_LONG_LENGTH = frozenset("OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_BYTE_ORDER_FREE = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "OB", "PN", "SH", "ST", "TM", "UC", "UI", "UN", "UR", "UT")
+)
+_LONG_LENGTH = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 _WORD_BYTES = {"OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 
 
@@ -63,7 +65,7 @@ def set_raw(dataset: Dataset, keyword: str, value: bytes) -> None:
 
 def _rebuild(source: Dataset, little: bool, keep: Callable[[BaseTag], bool], *, signed: bool) -> Dataset:
     target = Dataset()
-    for tag in source.keys():
+    for tag in tuple(source.keys()):
         if tag.element == 0 or tag in (0x7FE00010, 0x7FE00008, 0x7FE00009) or not keep(tag):
             continue
         target[tag] = _element(source, tag, little, signed)
@@ -130,10 +132,10 @@ def merged(made: Dataset, kept: Dataset) -> Dataset:
         A dataset that pydicom writes with the kept value bytes in explicit VR little endian.
     """
     result = Dataset()
-    for tag in made.keys():
+    for tag, element in made.items():
         if tag.group != 0x0002 and tag != Tag("SpecificCharacterSet"):
-            result[tag] = made.get_item(tag)
-    for tag in kept.keys():
-        result[tag] = kept.get_item(tag)
+            result[tag] = element
+    for tag, element in kept.items():
+        result[tag] = element
     result.set_original_encoding(False, True, _as_read(result))
     return result

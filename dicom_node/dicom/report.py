@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import highdicom as hd
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dicom_codes
 from pydicom.sr.coding import Code as PydicomCode
 
@@ -33,7 +34,9 @@ def write_report(
     companion: Companion,
     provenance: Provenance,
 ) -> str:
-    """Write figures of the whole series, then one group for each slice with the slice as its source image.
+    """Write figures of the whole series, then a group for each slice with the slice as its source image.
+
+    A slice whose figures are all zero was not touched, and gets no group.
 
     Figures that are not finite are left out: a numeric value cannot say so.
 
@@ -56,7 +59,8 @@ def write_report(
         groups.append(_group("Whole series", "series", whole, provenance, evidence))
     for z, source in enumerate(evidence):
         figures = {name: values[z] for name, values in quality.items() if z < len(values)}
-        if measured := _measurements(figures):
+        measured = _measurements(figures)
+        if measured and any(figures.values()):
             groups.append(_group(f"Slice {z + 1}", f"slice {z}", measured, provenance, [source]))
     report = hd.sr.MeasurementReport(
         observation_context=_context(provenance),
@@ -104,7 +108,7 @@ def _group(
     key: str,
     measurements: list[hd.sr.Measurement],
     provenance: Provenance,
-    sources: Sequence[object],
+    sources: Sequence[Dataset],
 ) -> hd.sr.MeasurementsAndQualitativeEvaluations:
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=provenance.uids.other("figures", key), identifier=title),

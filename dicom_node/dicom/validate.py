@@ -52,7 +52,7 @@ def check_image(derived: Dataset, source: Dataset, identity: CorrectedInstance) 
     """
     wrong = _common(derived, source, identity.series_uid, identity.instance_uid)
     wrong += [k for k in _SAME_IMAGE if derived.get(k) != source.get(k)]
-    if list(derived.get("ImageType") or [""])[0] != "DERIVED":
+    if next(iter(derived.get("ImageType") or [""])) != "DERIVED":
         wrong.append("ImageType")
     frame_bytes = int(derived.Rows) * int(derived.Columns) * int(derived.BitsAllocated) // 8
     if len(derived.PixelData) != frame_bytes + frame_bytes % 2:
