@@ -30,6 +30,7 @@ from pydicom.uid import (
 )
 
 from dicom_node.contracts import FileRef
+from dicom_node.dicom.jpeg_extended import decode_extended
 from dicom_node.dicom.parsing import PARSE_ERRORS, quiet
 from dicom_node.errors import UnreadableFile
 
@@ -84,9 +85,12 @@ def decode(dataset: Dataset, transfer_syntax_uid: str, ref: FileRef) -> Words:
         return np.frombuffer(data, dtype=unsigned, count=shape[0] * shape[1]).reshape(shape)
     try:
         with quiet():
-            options = {} if syntax in NATIVE else {"decoding_plugin": DECODERS[syntax]}
-            decoded, _ = get_decoder(syntax).as_array(dataset, index=0, raw=True, **options)  # type: ignore[arg-type]
-    except (*PARSE_ERRORS, RuntimeError, OSError):
+            if syntax == JPEGExtended12Bit:
+                decoded = np.frombuffer(decode_extended(dataset), dtype=unsigned).reshape(shape)
+            else:
+                options = {} if syntax in NATIVE else {"decoding_plugin": DECODERS[syntax]}
+                decoded, _ = get_decoder(syntax).as_array(dataset, index=0, raw=True, **options)  # type: ignore[arg-type]
+    except (*PARSE_ERRORS, RuntimeError, OSError, StopIteration):
         raise UnreadableFile(f"{ref}: pixel data ({syntax.name}) cannot be decoded; the file is damaged") from None
     if decoded.shape != shape or decoded.dtype.itemsize != unsigned.itemsize:
         raise UnreadableFile(f"{ref}: decoded to {decoded.dtype} {decoded.shape}, the header says {unsigned} {shape}")

@@ -13,9 +13,9 @@ from pydicom.dataset import FileDataset
 from dicom_node.contracts import BoolArray, FileRef, FloatArray
 from dicom_node.dicom.codecs import Words, decode
 from dicom_node.dicom.headers import open_ref
-from dicom_node.dicom.parsing import parse, quiet
+from dicom_node.dicom.parsing import PARSE_ERRORS, parse, quiet
 from dicom_node.dicom.screening import refuse_image
-from dicom_node.errors import DerivationError, UnusableSeries
+from dicom_node.errors import DerivationError, UnreadableFile, UnusableSeries
 
 Stored = NDArray[np.int64]
 _OUTSIDE_CT = -1024.0
@@ -141,30 +141,34 @@ def read_stored(ref: FileRef) -> StoredFrame:
 def stored_from(dataset: FileDataset, ref: FileRef) -> StoredFrame:
     """The same for a dataset that is already read, with its pixel data."""
     series = str(dataset.SeriesInstanceUID)
-    with quiet():
-        for keyword in ("FloatPixelData", "DoubleFloatPixelData"):
-            if keyword in dataset:
-                raise UnusableSeries(f"series {series}: {ref} has floating-point pixels, no CT or MR image has")
-        if "PixelData" not in dataset:
-            _refuse_without_pixels(ref, series)
-        refuse_image(dataset.get, series, str(dataset.file_meta.TransferSyntaxUID))
-        slope, intercept = _rescale(dataset, series)
-        bits_stored, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
-        shift = int(dataset.get("HighBit", bits_stored - 1)) + 1 - bits_stored
-        declared = _declared_padding(dataset)
-    words = decode(dataset, str(dataset.file_meta.TransferSyntaxUID), ref)
+    syntax = str(dataset.file_meta.TransferSyntaxUID)
+    try:
+        with quiet():
+            _refuse_pixels(dataset, ref, series, syntax)
+            slope, intercept = _rescale(dataset, series)
+            bits_stored, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
+            shift = int(dataset.get("HighBit", bits_stored - 1)) + 1 - bits_stored
+            declared = _declared_padding(dataset)
+            modality = str(dataset.get("Modality", ""))
+    except PARSE_ERRORS as error:
+        raise UnreadableFile(f"{ref}: damaged ({type(error).__name__} in the image's description)") from None
+    words = decode(dataset, syntax, ref)
     stored = _extend((words.astype(np.int64) >> shift), bits_stored, signed)
-    modality = str(dataset.get("Modality", ""))
     padding_range, padding = _padding(words, stored, declared, bits_stored, signed)
     if declared is None and modality == "CT":
         padding_range, padding = _outside_circle(stored, slope, intercept)
     return StoredFrame(words, stored, slope, intercept, bits_stored, shift, signed, padding_range, padding)
 
 
-def _refuse_without_pixels(ref: FileRef, series: str) -> None:
-    with open_ref(ref) as stream:
-        parse(stream, ref, pixels=False)  # tells a file cut short from one that never had pixels
-    raise UnusableSeries(f"series {series}: {ref} has no pixel data")
+def _refuse_pixels(dataset: FileDataset, ref: FileRef, series: str, transfer_syntax_uid: str) -> None:
+    for keyword in ("FloatPixelData", "DoubleFloatPixelData"):
+        if keyword in dataset:
+            raise UnusableSeries(f"series {series}: {ref} has floating-point pixels, no CT or MR image has")
+    if "PixelData" not in dataset:
+        with open_ref(ref) as stream:
+            parse(stream, ref, pixels=False)  # tells a file cut short from one that never had pixels
+        raise UnusableSeries(f"series {series}: {ref} has no pixel data")
+    refuse_image(dataset.get, series, transfer_syntax_uid)
 
 
 def _rescale(dataset: FileDataset, series: str) -> tuple[float, float]:

@@ -17,7 +17,6 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
-    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -30,11 +29,9 @@ UNCOMPRESSED = (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
 )
-LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
 LOSSLESS = (RLELossless, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1, JPEGLossless)
 _THROUGH_GDCM = {
     JPEGBaseline8Bit: gdcm.TransferSyntax.JPEGBaselineProcess1,
-    JPEGExtended12Bit: gdcm.TransferSyntax.JPEGExtendedProcess2_4,
     JPEGLossless: gdcm.TransferSyntax.JPEGLosslessProcess14,
     JPEGLosslessSV1: gdcm.TransferSyntax.JPEGLosslessProcess14_1,
 }
@@ -45,7 +42,7 @@ def compress(dataset: FileDataset, transfer_syntax_uid: str) -> FileDataset:
 
     Args:
         dataset: instance with uncompressed pixel data.
-        transfer_syntax_uid: one of RLE, JPEG (baseline, extended, lossless), JPEG-LS, JPEG 2000.
+        transfer_syntax_uid: one of RLE, JPEG (baseline, lossless), JPEG-LS, JPEG 2000.
 
     Raises:
         ValueError: no encoder for the transfer syntax, or it cannot hold such pixels.
@@ -81,7 +78,7 @@ def _compress_with_gdcm(dataset: FileDataset, syntax: UID) -> FileDataset:
         # Only the encoded pixels are taken over: GDCM rewrites other tags on the way.
         dataset["PixelData"] = pydicom.dcmread(packed)["PixelData"]
     dataset["PixelData"].is_undefined_length = True
-    if syntax in LOSSY_JPEG:
+    if syntax == JPEGBaseline8Bit:
         dataset.LossyImageCompression = "01"
         dataset.LossyImageCompressionRatio = 10.0
         dataset.LossyImageCompressionMethod = "ISO_10918_1"
