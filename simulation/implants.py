@@ -1,39 +1,17 @@
-"""Plausible hip implants, and where in a CT volume they belong."""
+"""Plausible hip implants as solids in patient space."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import ndimage
 
 from dicom_node.contracts import FloatArray, Geometry
 from simulation import shapes
+from simulation.hip_sites import HipSite
 from simulation.materials import COCRMO, STEEL_316L, TI6AL4V, UHMWPE, ZIRCONIA, Material
 from simulation.shapes import Point, Shape
-
-_BONE_HU = 160.0
-_GRID_MM = 3.0
-_MIDLINE_MM = 40.0
-_SMALLEST_SITE_MM = 9.0
-
-
-@dataclass(frozen=True)
-class HipSite:
-    """A place for an implant.
-
-    Attributes:
-        side: of the patient.
-        centre_mm: centre of the femoral head, or of the femur where the head is not in the volume [mm, LPS].
-        radius_mm: radius of the largest ball of bone there [mm].
-    """
-
-    side: Literal["right", "left"]
-    centre_mm: Point
-    radius_mm: float
 
 
 class ImplantKind(StrEnum):
@@ -70,41 +48,6 @@ class HipImplant:
     kind: ImplantKind
     site: HipSite
     parts: tuple[ImplantPart, ...]
-
-
-def find_hips(hu: FloatArray, geometry: Geometry) -> tuple[HipSite, ...]:
-    """Find the femoral heads as the largest balls that fit into bone left and right of the midline.
-
-    Args:
-        hu: (z, y, x) CT numbers of a pelvis or hip [HU].
-        geometry: of `hu`.
-
-    Returns:
-        At most one site for each side, right first; the patient's right is at the smaller LPS x.
-    """
-    spacing = (geometry.slice_spacing_mm or geometry.slice_thickness_mm or 1.0, *geometry.pixel_spacing_mm)
-    strides = [max(1, round(_GRID_MM / s)) for s in spacing]
-    body_x = _body_middle(hu, geometry)
-    coarse = ndimage.uniform_filter(hu, [1, *strides[1:]])[:: strides[0], :: strides[1], :: strides[2]]
-    bone = ndimage.binary_closing(coarse > _BONE_HU, iterations=1)
-    bone = np.stack([ndimage.binary_fill_holes(b) for b in bone])
-    padded = np.pad(bone, ((1, 1), (0, 0), (0, 0)), mode="edge")  # the volume's end is not the bone's end
-    depth = ndimage.distance_transform_edt(padded, sampling=[s * n for s, n in zip(spacing, strides, strict=True)])[
-        1:-1
-    ]
-    depth = ndimage.gaussian_filter(depth.astype(np.float32), 0.7)
-
-    index = np.indices(depth.shape).reshape(3, -1) * np.array(strides)[:, None]
-    across = _across(geometry, index[2], index[1], index[0]).reshape(depth.shape) - body_x
-    sites = []
-    sides: tuple[tuple[Literal["right", "left"], int], ...] = (("right", -1), ("left", 1))
-    for side, sign in sides:
-        here = np.where(across * sign > _MIDLINE_MM, depth, 0)
-        peak = np.unravel_index(int(here.argmax()), here.shape)
-        if here[peak] >= _SMALLEST_SITE_MM:
-            z, y, x = (int(p) * n for p, n in zip(peak, strides, strict=True))
-            sites.append(HipSite(side, _position(geometry, x, y, z), float(here[peak])))
-    return tuple(sites)
 
 
 def random_implant(site: HipSite, rng: np.random.Generator, kind: ImplantKind | None = None) -> HipImplant:
@@ -216,17 +159,26 @@ def _screws(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
 
 
 class _Pose:
-    """Directions of neck and femoral shaft on one side, with a few degrees of scatter."""
+    """Axes of neck and femoral shaft on one side: the patient's own where the site knows them, with some scatter."""
 
     def __init__(self, site: HipSite, rng: np.random.Generator) -> None:
         outwards = -1.0 if site.side == "right" else 1.0
-        neck = np.array([outwards * 0.74, rng.normal(0.12, 0.08), -0.66 + rng.normal(0, 0.05)])
         shaft = np.array([-outwards * 0.1 + rng.normal(0, 0.02), rng.normal(0, 0.03), -1.0])
-        self._neck, self._shaft = neck / np.linalg.norm(neck), shaft / np.linalg.norm(shaft)
+        self._shaft = shaft / np.linalg.norm(shaft)
         self._length = rng.uniform(110, 160)
-        self.head = shapes.as_point(np.asarray(site.centre_mm) + rng.normal(0, 1.5, 3))
+        head = np.asarray(site.centre_mm) + rng.normal(0, 1.5, 3)
+        if site.shaft_mm is None:
+            neck = np.array([outwards * 0.74, rng.normal(0.12, 0.08), -0.66 + rng.normal(0, 0.05)])
+            calcar = head + rng.uniform(44, 54) * neck / np.linalg.norm(neck)
+        else:
+            below = np.asarray(site.shaft_mm) + rng.normal(0, 1, 3)
+            rise = min(head[2] - rng.uniform(28, 36) - below[2], 0.9 * (head[2] - below[2]))
+            calcar = below + rise / self._shaft[2] * self._shaft
+            calcar[1] = 0.55 * head[1] + 0.45 * below[1]  # the femur bows: its neck leaves the shaft's line in y
+            self._shaft = (below - calcar) / np.linalg.norm(below - calcar)
+        self._neck = (calcar - head) / np.linalg.norm(calcar - head)
+        self.head, self.calcar = shapes.as_point(head), shapes.as_point(calcar)
         self.neck_direction = shapes.as_point(self._neck)
-        self.calcar = shapes.as_point(np.asarray(self.head) + rng.uniform(44, 54) * self._neck)
 
     def down_shaft(self, share: float) -> Point:
         """Point in the shaft at a share of the stem's length below the calcar."""
@@ -235,27 +187,3 @@ class _Pose:
     def above_shaft(self, distance_mm: float) -> Point:
         """Point on the shaft's axis above the calcar."""
         return shapes.as_point(np.asarray(self.calcar) - distance_mm * self._shaft)
-
-
-def _body_middle(hu: FloatArray, geometry: Geometry) -> float:
-    """LPS x of the middle of everything denser than fat [mm]."""
-    z, y, x = np.nonzero(hu[::4, ::4, ::4] > -200)
-    if not len(x):
-        return float(
-            _across(geometry, np.array([geometry.columns / 2]), np.array([geometry.rows / 2]), np.array([0]))[0]
-        )
-    return float(_across(geometry, x * 4, y * 4, z * 4).mean())
-
-
-def _across(geometry: Geometry, x: NDArray[Any], y: NDArray[Any], z: NDArray[Any]) -> NDArray[np.float64]:
-    """LPS x of voxels [mm]."""
-    origins = np.asarray(geometry.slice_origins_mm)[:, 0]
-    step_x = geometry.row_direction[0] * geometry.pixel_spacing_mm[1]
-    step_y = geometry.column_direction[0] * geometry.pixel_spacing_mm[0]
-    return np.asarray(origins[np.asarray(z, dtype=int)] + x * step_x + y * step_y)
-
-
-def _position(geometry: Geometry, x: int, y: int, z: int) -> Point:
-    right = np.asarray(geometry.row_direction) * geometry.pixel_spacing_mm[1]
-    down = np.asarray(geometry.column_direction) * geometry.pixel_spacing_mm[0]
-    return shapes.as_point(np.asarray(geometry.slice_origins_mm[z]) + x * right + y * down)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dicom_node.contracts import FloatArray
 from simulation import shapes
-from simulation.implants import HipSite
+from simulation.hip_sites import HipSite
 from simulation.shapes import Point, Shape
 
 

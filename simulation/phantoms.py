@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from dicom_node.contracts import FloatArray, Geometry
 from simulation import shapes
-from simulation.implants import HipSite
+from simulation.hip_sites import HipSite
 from simulation.pelvis_anatomy import Anatomy, Bone, draw_anatomy
 
 AIR_HU = -1000.0
