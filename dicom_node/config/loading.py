@@ -65,7 +65,12 @@ def _load(path: Path, model: type[Model]) -> Model:
         return model.model_validate(data)
     except ValidationError as error:
         lines = []
-        for item in error.errors():
+        items = error.errors()
+        misspelt = [item["loc"] for item in items if item["type"] == "dicom_keyword"]
+        for item in items:
+            # Below a key that is no keyword at all, complaints about its value would only lead astray.
+            if any(item["loc"][: len(loc)] == loc and item["type"] != "dicom_keyword" for loc in misspelt):
+                continue
             line, column, where = _position(root, item["loc"])
             lines.append(f"{path}:{line}:{column}: {where}: {_sentence(item)}")
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
