@@ -8,18 +8,21 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from pydicom.uid import (
+    JPEG2000,
     UID,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
+    JPEGLSNearLossless,
 )
 
 from dicom_node.contracts import FileRef
 from dicom_node.dicom.codecs import DECODABLE
 from dicom_node.dicom.pixels import read_stored, to_stored
 from dicom_node.errors import DerivationError, UnreadableFile, UnusableSeries
+from dicom_node.net import storage_classes
 from dicom_node.testing.encoding import LOSSLESS, UNCOMPRESSED
 from dicom_node.testing.series import SyntheticSeries, mr_series
 
@@ -268,3 +271,20 @@ def test_a_transfer_syntax_without_decoder_is_refused_by_name(tmp_path):
     assert "1.2.840.10008.1.2.4.102" not in DECODABLE
     with pytest.raises(UnusableSeries, match=r"MPEG-4.*cannot be decoded"):
         read_stored(FileRef(path))
+
+
+@pytest.mark.parametrize(
+    ("syntax", "options", "tolerance"),
+    [(JPEGLSNearLossless, {"jls_error": 2}, 2), (JPEG2000, {"j2k_psnr": [80]}, 4)],
+    ids=["jpeg-ls near-lossless", "jpeg 2000 lossy"],
+)
+def test_lossy_wavelet_and_prediction_codecs_are_decoded(syntax, options, tolerance, tmp_path):
+    dataset = mr_series(slices=1, stored=smooth_ramp(12)).dataset(0)
+    dataset.compress(syntax, generate_instance_uid=False, **options)
+    path = tmp_path / "lossy.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    assert np.abs(read_stored(FileRef(path)).stored - smooth_ramp(12)[0]).max() <= tolerance
+
+
+def test_the_receiver_takes_exactly_what_can_be_decoded():
+    assert set(storage_classes.DECODABLE) == set(DECODABLE)
