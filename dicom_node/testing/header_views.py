@@ -43,7 +43,8 @@ def series_view(
         name: seeds the UIDs.
         tags: tags of every instance.
         instances: tags of each instance, on top; empty for four slices 5 mm apart along the patient's long axis.
-        study, patient: seed the Study Instance UID and the patient key.
+        study: seeds the Study Instance UID.
+        patient: the patient key.
         orientation: Image Orientation (Patient).
         own_output: whether the node itself derived the series.
     """

@@ -60,7 +60,10 @@ def test_section_mistakes(tmp_path, text, wanted):
         ("{Modality: {}}", ["4:12: routes.0.when.Modality: ask something of the tag"]),
         ("{SeriesDescription: {matches: '(hip'}}", ["4:32:", "matches: not a valid regular expression: missing )"]),
         ("{any: [{Modality: CT}, {Rows: {min: 9, max: 3}}]}", ["4:35: routes.0.when.any.1.Rows: min 9 is above max 3"]),
-        ("{at_least: {n: 3, of: [{Modality: CT}]}}", ["4:12: routes.0.when.at_least: 3 of 1 conditions can never hold"]),
+        (
+            "{at_least: {n: 3, of: [{Modality: CT}]}}",
+            ["4:12: routes.0.when.at_least: 3 of 1 conditions can never hold"],
+        ),
         ("{at_least: {n: 1}}", ["routes.0.when.at_least.of: this key is required"]),
         ("{geometry: orientation, equals: axail}", ["4:35: routes.0.when.equals: ", "'axial'"]),
         ("{geometry: orientatoin, equals: axial}", ["4:12: routes.0.when.geometry:", "'orientation'"]),
@@ -86,7 +89,10 @@ def test_condition_mistakes(tmp_path, when, wanted):
     [
         ("capture: [{tag: EchoNumbers}]", "give either pattern (with named groups) or name"),
         ("capture: [{tag: EchoNumbers, pattern: 'bin ([0-9]+)'}]", "needs a named group"),
-        ("capture: [{tag: EchoNumbers, name: bin, map: {pol: {a: [b]}}}]", "map names ['pol'], but the captures are ['bin']"),
+        (
+            "capture: [{tag: EchoNumbers, name: bin, map: {pol: {a: [b]}}}]",
+            "map names ['pol'], but the captures are ['bin']",
+        ),
         ("roles: {plus: {captured: {polarity: plus}}}", "role 'plus' asks for ['polarity'], but no capture reads them"),
         ("evidence: {same_captures: [bin]}", "evidence.same_captures names ['bin']"),
         ("enabled: 1", "valid boolean"),

@@ -28,7 +28,9 @@ def plugin(tmp_path, monkeypatch):
         (tmp_path / f"{module}.py").write_text(text, encoding="utf-8")
         info = tmp_path / f"{dist or module}-1.0.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist or module}\nVersion: 1.0\n", encoding="utf-8")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {dist or module}\nVersion: 1.0\n", encoding="utf-8"
+        )
         (info / "entry_points.txt").write_text(f"[dicom_node.correctors]\n{name} = {module}:SPEC\n", encoding="utf-8")
         importlib.invalidate_caches()
         return module

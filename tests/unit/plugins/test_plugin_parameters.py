@@ -26,7 +26,10 @@ SPEC = CorrectorSpec(
 
 
 def test_defaults_are_filled_in():
-    assert resolve(SPEC, None, {}) == ("classical", {"angles": 360, "threshold_hu": 2500.0, "mode": "fast", "mask": True})
+    assert resolve(SPEC, None, {}) == (
+        "classical",
+        {"angles": 360, "threshold_hu": 2500.0, "mode": "fast", "mask": True},
+    )
     assert resolve(SPEC, "best", {})[0] == "best"
 
 

@@ -15,7 +15,7 @@ from dicom_node.plugins import weights
 from dicom_node.plugins.catalogue import Catalogue
 from dicom_node.plugins.loader import build
 
-DESCRIPTION = {key: "x" for key in weights.REQUIRED_KEYS} | {"architecture": {"name": "net", "arguments": {"width": 4}}}
+DESCRIPTION = dict.fromkeys(weights.REQUIRED_KEYS, "x") | {"architecture": {"name": "net", "arguments": {"width": 4}}}
 
 
 def seal(folder, sums=None):
@@ -114,7 +114,9 @@ def test_what_is_no_safetensors_is_refused_even_when_sealed(package):
         weights.verify(replace(ref, sha256=digest))
 
 
-@pytest.mark.parametrize("ref", [WeightsRef("plug_nowhere.deep", "weights", "0"), WeightsRef("plug_weighty", "nope", "0")])
+@pytest.mark.parametrize(
+    "ref", [WeightsRef("plug_nowhere.deep", "weights", "0"), WeightsRef("plug_weighty", "nope", "0")]
+)
 def test_missing_packages_are_named(package, ref):
     with pytest.raises(WeightsError, match=r"plug_nowhere\.deep|nope"):
         weights.verify(ref)
