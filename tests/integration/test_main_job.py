@@ -15,7 +15,18 @@ import pytest
 from node import Node, node
 from peers import Orthanc, wait_until
 
-MASK, MAP, REPORT = "SEG", "OT", "SR"
+KEPT = (
+    "PatientID",
+    "PatientName",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "SOPClassUID",
+)
 
 
 @pytest.fixture
@@ -52,8 +63,7 @@ def test_a_pushed_study_comes_back_corrected_once(
     for image in images:
         source = sources[image.SourceImageSequence[0].ReferencedSOPInstanceUID]
         assert image.ImageType[0] == "DERIVED"
-        for keyword in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "ImagePositionPatient",
-                        "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept", "SOPClassUID"):  # fmt: skip
+        for keyword in KEPT:
             assert image[keyword].value == source[keyword].value, keyword
         changed += not np.array_equal(image.pixel_array, source.pixel_array)
         assert image.ContributingEquipmentSequence[-1].DeviceUID

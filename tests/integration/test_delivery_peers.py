@@ -1,0 +1,246 @@
+"""Delivery to real and scripted peers: complete and verified, or in a state that says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
+from pathlib import Path
+
+import peers
+import pytest
+from consignments import Dispatch, dispatch, peer
+from peers import free_port, wait_until
+from pydicom import dcmread
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
+
+from dicom_node.config import PeerSection
+from dicom_node.errors import PeerUnreachable
+from dicom_node.jobs.states import DeliveryState, JobState
+from dicom_node.net.sender import NOT_ACCEPTED, Sender
+from dicom_node.testing.peer import Script, ScriptedScp
+from dicom_node.testing.series import SyntheticSeries
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+MR = "1.2.840.10008.5.1.4.1.1.4"
+Dispatching = Callable[..., Dispatch]
+
+
+@pytest.fixture
+def dispatching(tmp_path: Path) -> Iterator[Dispatching]:
+    """Makes a `Dispatch` for the given peers; its database is closed after the test."""
+    made = []
+
+    def make(known: Mapping[str, PeerSection], attempts: int = 3) -> Dispatch:
+        made.append(dispatch(tmp_path, known, attempts=attempts))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.database.close()
+
+
+def ct(slices: int = 4, number: int = 1) -> SyntheticSeries:
+    return SyntheticSeries(slices=slices, series_number=number, seed=number)
+
+
+def uids(series: SyntheticSeries) -> list[str]:
+    return [series.sop_instance_uid(n) for n in range(series.frames)]
+
+
+def test_orthanc_has_everything_and_says_so(orthanc: peers.Orthanc, dispatching: Dispatching) -> None:
+    sending = dispatching({"pacs": peer("ORTHANC", orthanc.port)})
+    series, companion = ct(40), ct(2, number=2)
+    job = sending.derived("a", {"map:change": companion, "ct": series}, ("pacs",))
+    sending.attempt()
+    assert sending.job(job).state is JobState.DELIVERED
+    delivery = sending.deliveries(job)["pacs"]
+    assert delivery.verified == "ct: c-find 40 of 40; map:change: c-find 2 of 2"
+    assert orthanc.sop_instance_uids() == set(uids(series)) | set(uids(companion))
+    received = {dcmread(BytesIO(b)).PixelData for b in orthanc.files_of_series(series.series_instance_uid)}
+    assert received == {d.PixelData for d in series.datasets()}
+
+
+def test_storescp_without_find_counts_by_status(
+    storescp: Callable[..., peers.StoreScp], dispatching: Dispatching
+) -> None:
+    there = storescp()
+    sending = dispatching({"pacs": peer(there.ae_title, there.port)})
+    job = sending.derived("a", {"ct": ct()}, ("pacs",))
+    sending.attempt()
+    assert "status only" in (sending.deliveries(job)["pacs"].verified or "")
+    assert len(there.files()) == 4
+
+
+@pytest.mark.parametrize("option", ["--refuse", "--abort-during", "--abort-after"])
+def test_hostile_storescp_then_a_good_one(
+    storescp: Callable[..., peers.StoreScp], dispatching: Dispatching, option: str
+) -> None:
+    hostile = storescp(option)
+    sending = dispatching({"pacs": peer("STORESCP", hostile.port, timeout_s=5)})
+    job = sending.derived("a", {"ct": ct()}, ("pacs",))
+    sending.attempt()
+    assert sending.job(job).state is JobState.DERIVED
+    assert sending.deliveries(job)["pacs"].state is DeliveryState.PENDING
+    hostile.process.kill()
+    hostile.process.wait()
+    good = storescp(port=hostile.port)
+    sending.later()
+    sending.attempt()
+    assert sending.job(job).state is JobState.DELIVERED
+    assert len(good.files()) >= 1
+
+
+def test_unreachable_peer_is_tried_for_ever(dispatching: Dispatching) -> None:
+    sending = dispatching({"pacs": peer("NOBODY", free_port())}, attempts=1)
+    job = sending.derived("a", {"ct": ct(1)}, ("pacs",))
+    for _ in range(3):
+        sending.attempt()
+        sending.later()
+    delivery = sending.deliveries(job)["pacs"]
+    assert (delivery.state, delivery.attempts) == (DeliveryState.PENDING, 0)
+    assert delivery.error_code == "PeerUnreachable"
+
+
+def test_rejection_is_named(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(refuse=True)) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        job = sending.derived("a", {"ct": ct(1)}, ("pacs",))
+        sending.attempt()
+        assert "rejected" in (sending.deliveries(job)["pacs"].error or "")
+
+
+def test_abort_in_the_middle_resends_only_what_was_not_acknowledged(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(abort_at=2)) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        series = ct(4)
+        job = sending.derived("a", {"ct": series}, ("pacs",))
+        sending.attempt()
+        assert sending.deliveries(job)["pacs"].attempts == 0
+        sending.later()
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+        assert there.requests == [*uids(series)[:3], *uids(series)[2:]]
+
+
+def test_peer_that_always_breaks_off_at_one_instance_ends_dead(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(always_abort_from=1)) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)}, attempts=2)
+        job = sending.derived("a", {"ct": ct(3)}, ("pacs",))
+        for _ in range(3):
+            sending.attempt()
+            sending.later()
+        assert sending.job(job).state is JobState.DEAD
+        assert set(sending.deliveries(job)["pacs"].statuses.values()) == {0}
+
+
+def test_hanging_peer_holds_up_nobody_else(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(hang_from=0)) as hanging, ScriptedScp() as good:
+        known = {"slow": peer("SCRIPTED", hanging.port, timeout_s=2), "pacs": peer("SCRIPTED", good.port)}
+        sending = dispatching(known)
+        jobs = [sending.derived(str(n), {"ct": ct(2, number=n)}, ("slow", "pacs")) for n in (1, 2)]
+        stage = sending.attempt(wait=False)
+        wait_until(lambda: all(sending.deliveries(j)["pacs"].state is DeliveryState.DONE for j in jobs))
+        assert stage.busy() > 0
+        wait_until(lambda: stage.busy() == 0)
+        stage.close(10)
+        assert [sending.deliveries(j)["slow"].state for j in jobs] == [DeliveryState.PENDING] * 2
+        assert [sending.job(j).state for j in jobs] == [JobState.DERIVED] * 2
+
+
+def test_full_peer_costs_no_attempt_and_refusal_does(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(statuses={1: 0xA700, 3: 0xC000})) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)}, attempts=2)
+        job = sending.derived("a", {"ct": ct(3)}, ("pacs",))
+        sending.attempt()
+        delivery = sending.deliveries(job)["pacs"]
+        assert (delivery.error_code, delivery.attempts) == ("PeerBusy", 0)
+        sending.later()
+        sending.attempt()
+        delivery = sending.deliveries(job)["pacs"]
+        assert (delivery.error_code, delivery.attempts) == ("PeerRefused", 1)
+        assert "0xC000" in (delivery.error or "")
+        sending.later()
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+
+
+def test_warnings_count_as_stored(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(statuses={0: 0xB000})) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        job = sending.derived("a", {"ct": ct(2)}, ("pacs",))
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+
+
+def test_acknowledged_but_not_listed_is_sent_again(dispatching: Dispatching) -> None:
+    series = ct(3)
+    lost = uids(series)[1]
+    with ScriptedScp(Script(forgets=frozenset({lost}))) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        job = sending.derived("a", {"ct": series}, ("pacs",))
+        sending.attempt()
+        assert "c-find 2 of 3" in (sending.deliveries(job)["pacs"].error or "")
+        there.script = Script()
+        sending.later()
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+        assert there.requests == [*uids(series), lost]
+
+
+def test_implicit_only_peer_gets_transcoded_instances(dispatching: Dispatching) -> None:
+    series = SyntheticSeries(slices=2, transfer_syntax_uid=JPEG2000Lossless)
+    plain = SyntheticSeries(slices=2)
+    with ScriptedScp(Script(transfer_syntaxes=(ImplicitVRLittleEndian,))) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        job = sending.derived("a", {"ct": series}, ("pacs",))
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+        assert set(there.syntaxes.values()) == {ImplicitVRLittleEndian}
+        for frame, uid in enumerate(uids(series)):
+            assert there.stored[uid].PixelData == plain.dataset(frame).PixelData
+
+
+def test_companion_that_fits_no_context_does_not_cost_the_corrected_series(dispatching: Dispatching) -> None:
+    companion = SyntheticSeries(modality="MR", slope=None, intercept=None, slices=2, series_number=9)
+    with ScriptedScp(Script(sop_classes=(CT,))) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        job = sending.derived("a", {"map:change": companion, "ct": ct(2)}, ("pacs",))
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+        delivery = sending.deliveries(job)["pacs"]
+        assert delivery.verified == "ct: c-find 2 of 2; map:change: not accepted by the peer (2 of 2)"
+        assert [delivery.statuses[u] for u in uids(companion)] == [NOT_ACCEPTED] * 2
+
+
+def test_corrected_series_that_fits_no_context_is_refused_and_says_why(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(sop_classes=(MR,))) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)}, attempts=1)
+        job = sending.derived("a", {"ct": ct(2)}, ("pacs",))
+        sending.attempt()
+        assert sending.job(job).state is JobState.DEAD
+        delivery = sending.deliveries(job)["pacs"]
+        assert delivery.error_code == "PeerRefused"
+        assert "0x0122" in (delivery.error or "")
+
+
+def test_compressed_only_peer_is_refused_with_its_reason(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(transfer_syntaxes=(JPEG2000Lossless,))) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)}, attempts=1)
+        job = sending.derived("a", {"ct": ct(1)}, ("pacs",))
+        sending.attempt()
+        assert sending.deliveries(job)["pacs"].error_code == "PeerRefused"
+
+
+def test_echo() -> None:
+    with ScriptedScp() as there:
+        Sender(peer("SCRIPTED", there.port), "NODE").echo()
+    with pytest.raises(PeerUnreachable, match="refused"):
+        Sender(peer("NOBODY", free_port()), "NODE").echo()
+
+
+def test_explicit_is_kept_where_the_peer_takes_it(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(transfer_syntaxes=(ImplicitVRLittleEndian, ExplicitVRLittleEndian))) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        sending.derived("a", {"ct": ct(1)}, ("pacs",))
+        sending.attempt()
+        assert set(there.syntaxes.values()) == {ExplicitVRLittleEndian}
