@@ -9,6 +9,7 @@ from types import MappingProxyType
 from dicom_node.config.conditions import ALWAYS
 from dicom_node.config.rules import RoleRule, Rule
 from dicom_node.contracts import CorrectorSpec, InputSet, ParameterValue, RoleInstance, SeriesView
+from dicom_node.routing.defaults import default_rules
 from dicom_node.routing.evidence import doubts, missing_evidence
 from dicom_node.routing.matching import Match, match_series, misfit
 from dicom_node.routing.result import RoutingResult, SeriesExplanation
@@ -59,7 +60,7 @@ def route_for(
     Args:
         series: all series of the input.
         spec: the corrector that the user named.
-        rules: where the corrector's rule is looked up: the configuration's, then the default ones.
+        rules: where the corrector's rule is looked up first; then among the default ones.
         method: method, None for the rule's or the corrector's own.
         parameters: on top of the rule's.
         send_to: peers.
@@ -67,7 +68,7 @@ def route_for(
     Returns:
         As `route`: input sets, and an explanation for every series.
     """
-    rule = next((r for r in rules if r.corrector == spec.name), None)
+    rule = next((r for r in (*rules, *default_rules()) if r.corrector == spec.name), None)
     if rule is None:
         rule = Rule(name=spec.name, corrector=spec.name, roles={role: RoleRule() for role in spec.inputs})
     asked = rule.model_copy(

@@ -65,6 +65,7 @@ def test_torch_at_discovery_is_refused_every_time(plugin, tmp_path):
 
 
 def test_the_installed_correctors_keep_discovery_light():
-    code = "import sys; from dicom_node.plugins import catalogue as c; print(c.discover().broken, 'torch' in sys.modules)"
+    look = "from dicom_node.plugins.catalogue import discover; print(discover().broken, 'torch' in sys.modules)"
+    code = f"import sys; {look}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "() False"

@@ -74,7 +74,9 @@ def taken_by(*series):
 
 def beats(phases=10, step=30.0, slices=2):
     return [
-        {"ImagePositionPatient": (0.0, 0.0, 8.0 * z), "TriggerTime": step * t} for z in range(slices) for t in range(phases)
+        {"ImagePositionPatient": (0.0, 0.0, 8.0 * z), "TriggerTime": step * t}
+        for z in range(slices)
+        for t in range(phases)
     ]
 
 
@@ -163,6 +165,7 @@ def test_hip_ct_is_also_taken_while_only_hipct_is_installed():
 
 def test_a_named_corrector_takes_ct_without_any_region():
     assert len(route_for([series_view("s", BARE_CT)], SPECS["hipct"], RULES).input_sets) == 1
+    assert len(route_for([series_view("s", BARE_CT)], SPECS["hipct"], []).input_sets) == 1, "also with defaults: off"
     scout = series_view("s", {**BARE_CT, "ImageType": ("ORIGINAL", "PRIMARY", "LOCALIZER")})
     assert route_for([scout], SPECS["hipct"], RULES).input_sets == ()
 
@@ -240,7 +243,11 @@ def test_other_mr_is_left(change):
 
 def test_misspelt_keywords_are_told_with_the_nearest():
     rule = Rule.model_validate(
-        {"name": "r", "corrector": "c", "when": {"any": [{"SeriesDescripton": "x"}, {"distinct": "TriggerTim", "min": 1}]}}
+        {
+            "name": "r",
+            "corrector": "c",
+            "when": {"any": [{"SeriesDescripton": "x"}, {"distinct": "TriggerTim", "min": 1}]},
+        }
     )
     with pytest.raises(ConfigError) as caught:
         check_keywords([rule])

@@ -199,7 +199,10 @@ def test_the_first_tag_that_tells_bins_apart_is_used():
 @pytest.mark.parametrize(
     ("minus", "wanted"),
     [
-        (bins("m", "x_neg", numbers=(1, 2)), "incomplete: the roles have different sets of bin (minus has 2, plus has 3)"),
+        (
+            bins("m", "x_neg", numbers=(1, 2)),
+            "incomplete: the roles have different sets of bin (minus has 2, plus has 3)",
+        ),
         (bins("m", "x_neg", slices=1), "incomplete: the roles cover different slice positions"),
         (bins("m", "x_pos"), "incomplete: no minus in this study"),
         (bins("m", "x_sideways"), "cannot tell polarity from the headers"),
@@ -214,14 +217,24 @@ def test_half_a_dual_polarity_acquisition_waits(minus, wanted):
 def test_unequal_counts_at_positions_are_incomplete():
     whole = bins("m", "x_neg")
     cut = type(whole)(whole.study_instance_uid, whole.series_instance_uid, whole.patient_key, whole.instances[:-1])
-    assert "minus has between 2 and 3 instances at a slice position" in reasons(route([bins("p", "x_pos"), cut], [POLAR], SPECS))
+    assert "minus has between 2 and 3 instances at a slice position" in reasons(
+        route([bins("p", "x_pos"), cut], [POLAR], SPECS)
+    )
 
 
 @pytest.mark.parametrize(
     ("expected", "tags", "wanted"),
     [
-        ({"tag": "ImagesInAcquisition"}, {"ImagesInAcquisition": 5}, "ImagesInAcquisition promises 5 instances, 4 are there"),
-        ({"tag": "CardiacNumberOfImages", "of": "position"}, {"CardiacNumberOfImages": 2}, "promises 2 instances at each"),
+        (
+            {"tag": "ImagesInAcquisition"},
+            {"ImagesInAcquisition": 5},
+            "ImagesInAcquisition promises 5 instances, 4 are there",
+        ),
+        (
+            {"tag": "CardiacNumberOfImages", "of": "position"},
+            {"CardiacNumberOfImages": 2},
+            "promises 2 instances at each",
+        ),
         (
             {"tag": "NumberOfTemporalPositions", "of": "InstanceNumber"},
             {"NumberOfTemporalPositions": 9},
@@ -234,7 +247,9 @@ def test_what_the_headers_promise_must_be_there(expected, tags, wanted):
     late = route([series_view("s", {**HIP_CT, **tags})], [rule], SPECS)
     assert late.input_sets == () and wanted in reasons(late) and "incomplete" in reasons(late)
     assert len(route([series_view("s", {**HIP_CT, expected["tag"]: 0})], [rule], SPECS).input_sets) == 1
-    lenient = Rule.model_validate({"name": "r", "corrector": "hip", "evidence": {"expected": [{**expected, "demand": False}]}})
+    lenient = Rule.model_validate(
+        {"name": "r", "corrector": "hip", "evidence": {"expected": [{**expected, "demand": False}]}}
+    )
     told = route([series_view("s", {**HIP_CT, **tags})], [lenient], SPECS)
     assert len(told.input_sets) == 1 and f"note: {expected['tag']} promises" in reasons(told)
 
@@ -263,5 +278,7 @@ class TestNamedCorrector:
 
     def test_method_and_parameters_come_on_top(self):
         rule = HIP.model_copy(update={"parameters": {"a": 1, "b": 2}})
-        (made,) = route_for([series_view("s", HIP_CT)], SPECS["hip"], [rule], method="classical", parameters={"b": 3}).input_sets
+        (made,) = route_for(
+            [series_view("s", HIP_CT)], SPECS["hip"], [rule], method="classical", parameters={"b": 3}
+        ).input_sets
         assert (made.method, made.parameters) == ("classical", {"a": 1, "b": 3})
