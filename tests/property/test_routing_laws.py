@@ -14,12 +14,20 @@ from dicom_node.testing.header_views import series_view
 
 WORDS = st.sampled_from(["CT", "MR", "HIP", "KNEE", ""])
 TAGS = st.fixed_dictionaries(
-    {}, optional={"Modality": WORDS, "BodyPartExamined": WORDS, "Rows": st.integers(1, 4), "ImageType": st.tuples(WORDS, WORDS)}
+    {},
+    optional={
+        "Modality": WORDS,
+        "BodyPartExamined": WORDS,
+        "Rows": st.integers(1, 4),
+        "ImageType": st.tuples(WORDS, WORDS),
+    },
 )
 SERIES = st.lists(TAGS, min_size=1, max_size=4).map(lambda frames: series_view("s", {}, frames).instances)
 OPERATORS = st.one_of(
     WORDS.filter(bool).map(lambda w: {"equals": w}),
-    st.sampled_from([{"present": True}, {"absent": True}, {"min": 2}, {"max": 2, "instances": "all"}, {"matches": "^.$"}]),
+    st.sampled_from(
+        [{"present": True}, {"absent": True}, {"min": 2}, {"max": 2, "instances": "all"}, {"matches": "^.$"}]
+    ),
     st.just({"in": ["CT", "HIP"], "values": "all"}),
 )
 LEAVES = st.builds(
@@ -134,6 +142,8 @@ def test_every_series_is_explained_and_taken_at_most_once(series):
     uids = [s.series_instance_uid for s in series]
     assert sorted(e.series_instance_uid for e in result.explanations) == sorted(uids)
     assert all(e.reasons or e.taken for e in result.explanations)
-    used = [uid for s in result.input_sets for uid in {i.header.series_instance_uid for r in s.roles.values() for i in r}]
+    used = [
+        uid for s in result.input_sets for uid in {i.header.series_instance_uid for r in s.roles.values() for i in r}
+    ]
     assert len(used) == len(set(used))
     assert {e.series_instance_uid for e in result.explanations if e.taken} == set(used)
