@@ -41,6 +41,8 @@ SOURCE_FOR_PROCESSING = Code("121322", "DCM", "Source Image for Image Processing
 """Purpose of reference, CID 7202."""
 PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")
 """Purpose of reference of Contributing Equipment, CID 7005."""
+ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
+"""The same for the scanner, in objects that are not the scanner's."""
 ARTEFACT_CORRECTION = Code("ARTIFACT_CORR", PRIVATE_SCHEME, "Artifact correction by image processing")
 """Derivation code: CID 7203 of the standard has none for artefact correction."""
 SEGMENTATION_DERIVATION = Code("113076", "DCM", "Segmentation")

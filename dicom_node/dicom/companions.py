@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 
 from dicom_node.contracts.geometry import Geometry
@@ -12,7 +14,7 @@ from dicom_node.dicom import codes
 from dicom_node.dicom.naming import name_series
 from dicom_node.dicom.private_block import add_block
 from dicom_node.dicom.provenance import Provenance
-from dicom_node.dicom.raw import merged, rebuilt
+from dicom_node.dicom.raw import merged, raw_value, rebuilt
 from dicom_node.dicom.references import add_equipment
 from dicom_node.dicom.sources import Source
 
@@ -60,9 +62,21 @@ _STUDY_KEYWORDS = (
     "ClinicalTrialTimePointDescription",
 )
 """Patient, General Study, Patient Study and Clinical Trial modules (PS3.3 C.7.1, C.7.2); group 0010 comes whole."""
-_FRAME_KEYWORDS = ("FrameOfReferenceUID", "PositionReferenceIndicator", "BodyPartExamined", "Laterality")
+_FRAME_KEYWORDS = ("FrameOfReferenceUID", "PositionReferenceIndicator", "BodyPartExamined")
 _STUDY_TAGS = frozenset(Tag(keyword) for keyword in _STUDY_KEYWORDS)
 _FRAME_TAGS = frozenset(Tag(keyword) for keyword in _FRAME_KEYWORDS)
+_SCANNER_TAGS = frozenset(
+    Tag(keyword)
+    for keyword in (
+        "Manufacturer",
+        "InstitutionName",
+        "StationName",
+        "ManufacturerModelName",
+        "DeviceSerialNumber",
+        "SoftwareVersions",
+    )
+)
+_EQUIPMENT_TAG = Tag("ContributingEquipmentSequence")
 _DESCRIPTION_TAGS = frozenset((Tag("SeriesDescription"), Tag("SpecificCharacterSet")))
 _GEOMETRY_KEYWORDS = ("ImageOrientationPatient", "ImagePositionPatient", "PixelSpacing", "LossyImageCompression")
 _LOSSY_KEYWORDS = ("LossyImageCompressionRatio", "LossyImageCompressionMethod")
@@ -138,10 +152,38 @@ def finished(
     name_series(dataset, rebuilt(header, lambda tag: tag in _DESCRIPTION_TAGS), companion.prefix)
     dataset.DeviceUID = provenance.uids.device()
     dataset.InstanceCreatorUID = provenance.uids.device()
-    add_equipment(dataset, provenance)
+    _set_equipment(dataset, header, provenance)
     codes.declare_scheme(dataset)
     add_block(dataset, provenance, companion.role, changed=None, warnings=companion.warnings)
     return dataset
+
+
+def slice_order(made: Dataset, slices: Mapping[str, int]) -> list[int]:
+    """Slice of each frame: highdicom orders frames by position in its own way.
+
+    Args:
+        made: multi-frame object whose frames name their source.
+        slices: slice by the source's SOP Instance UID.
+    """
+    return [
+        slices[str(item.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)]
+        for item in made.PerFrameFunctionalGroupsSequence
+    ]
+
+
+def _set_equipment(dataset: Dataset, header: Dataset, provenance: Provenance) -> None:
+    """The scanner, what the source lists, the library that laid out the object, and ours."""
+    scanner = rebuilt(header, lambda tag: tag in _SCANNER_TAGS)
+    listed = rebuilt(header, lambda tag: tag == _EQUIPMENT_TAG).get("ContributingEquipmentSequence") or ()
+    made_by = list(dataset.get("ContributingEquipmentSequence") or ())
+    for item in made_by:
+        item.ContributionDateTime = provenance.created_utc
+    items = [*listed, *made_by]
+    if raw_value(scanner, "Manufacturer").strip(b" \0"):
+        scanner.PurposeOfReferenceCodeSequence = codes.ACQUISITION_EQUIPMENT.sequence()
+        items.insert(0, scanner)
+    dataset.ContributingEquipmentSequence = Sequence(items)
+    add_equipment(dataset, provenance)
 
 
 def _is_context(tag: BaseTag, image: bool) -> bool:

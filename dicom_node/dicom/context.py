@@ -116,6 +116,8 @@ class DicomCommandContext:
                     _identify(dataset, seed, digest, index)
                     for keyword, value in values.items():
                         setattr(dataset, keyword, list(value) if isinstance(value, tuple) else value)
+                    if like is None and not dataset.get("BodyPartExamined"):
+                        dataset.Laterality = ""  # of an unnamed body part the side is unknown, but must be there
                 except PARSE_ERRORS as error:
                     raise RequestError(f"frame {index} cannot be written: {type(error).__name__}") from error
                 path = folder / f"{index + 1:04d}.dcm"
@@ -170,7 +172,7 @@ def _synthetic(volume: Volume, index: int, storage: synthetic_patient.Storage, s
 
 
 def _header_values(volume: Volume, index: int) -> dict[str, TagValue]:
-    """The volume's own tags for one frame: how it was acquired, not whom it shows, where it lies and how it is stored."""
+    """The volume's own tags for one frame: how it was acquired, not whom it shows, where it lies, how it is stored."""
     values = dict(volume.tags)
     for keyword, each in volume.frame_tags.items():
         if (value := each[index]) is not None:

@@ -7,15 +7,18 @@ from pathlib import Path
 
 import highdicom as hd
 import numpy as np
+from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code as PydicomCode
+from pydicom.tag import Tag
 
 from dicom_node.contracts.corrector import ParameterMap
 from dicom_node.contracts.geometry import Geometry
 from dicom_node.contracts.volume import FloatArray
 from dicom_node.dicom import codes
-from dicom_node.dicom.companions import Companion, finished, stand_in
+from dicom_node.dicom.companions import Companion, finished, slice_order, stand_in
 from dicom_node.dicom.files import write_instance
 from dicom_node.dicom.provenance import Provenance, node_version
+from dicom_node.dicom.raw import raw_value, rebuilt, set_raw
 from dicom_node.dicom.references import MODEL_NAME
 from dicom_node.dicom.sources import Source, header_of
 from dicom_node.dicom.tags import NODE_MANUFACTURER
@@ -86,11 +89,20 @@ def write_parametric_map(
         derivation=_code(codes.MAP_DERIVATION),
     )
     dataset = finished(made, headers[slices[0]], companion, provenance)
+    _keep_laterality(dataset, headers[slices[0]])
     del dataset["FloatPixelData"]
     dataset.Rows, dataset.Columns = rows, columns
     head = b"\xe0\x7f\x08\x00OF\0\0" + length.to_bytes(4, "little")
-    write_instance(path, dataset, _encoded(quantity.values, slices), head)
+    order = slice_order(dataset, {frames[z].sop_instance_uid: z for z in slices})
+    write_instance(path, dataset, _encoded(quantity.values, order), head)
     return str(dataset.SOPClassUID)
+
+
+def _keep_laterality(dataset: Dataset, header: Dataset) -> None:
+    """Laterality (0020,0060) belongs to an image of a paired body part, as the source is (PS3.3 C.7.3.1)."""
+    laterality = raw_value(rebuilt(header, lambda tag: tag == Tag("Laterality")), "Laterality")
+    if Tag("Laterality") in header:
+        set_raw(dataset, "Laterality", laterality)
 
 
 def _encoded(values: FloatArray, slices: Sequence[int]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from pydicom.sr.coding import Code as PydicomCode
 from dicom_node.contracts.corrector import Mask
 from dicom_node.contracts.geometry import Geometry
 from dicom_node.dicom import codes
-from dicom_node.dicom.companions import Companion, finished, stand_in
+from dicom_node.dicom.companions import Companion, finished, slice_order, stand_in
 from dicom_node.dicom.files import write_instance
 from dicom_node.dicom.provenance import Provenance, node_version
 from dicom_node.dicom.references import MODEL_NAME
@@ -65,7 +65,7 @@ def write_segmentation(
         content_description=ascii_text(mask.meaning, 64),
     )
     dataset = finished(made, headers[slices[0]], companion, provenance)
-    _fill(dataset, mask, slices)
+    _fill(dataset, mask, slice_order(dataset, {frames[z].sop_instance_uid: z for z in slices}))
     write_instance(path, dataset)
     return str(dataset.SOPClassUID)
 
@@ -88,10 +88,10 @@ def _segment(mask: Mask, name: str, provenance: Provenance) -> hd.seg.SegmentDes
     )
 
 
-def _fill(dataset: Dataset, mask: Mask, slices: Sequence[int]) -> None:
+def _fill(dataset: Dataset, mask: Mask, order: Sequence[int]) -> None:
     """Frames at their true size, packed as one run of bits, first voxel lowest (PS3.5 8.1.1)."""
     dataset.Rows, dataset.Columns = mask.voxels.shape[1:]
-    packed = np.packbits(mask.voxels[list(slices)].ravel(), bitorder="little").tobytes()
+    packed = np.packbits(mask.voxels[list(order)].ravel(), bitorder="little").tobytes()
     dataset.PixelData = packed + b"\0" * (len(packed) % 2)
     dataset["PixelData"].VR = "OB"
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import unicodedata
-
-from pydicom.charset import convert_encodings, decode_bytes
+from collections.abc import Sequence
 
 LO_BYTES = 64
 """Longest LO value [bytes]; PS3.5 6.2 counts characters, many receivers count bytes."""
 ST_BYTES = 1024
 """Longest ST value [bytes]."""
 _DELIMITERS = frozenset("\\\r\n\f\x1b")
+_LONGEST_CHARACTER = 4
+"""UTF-8 and GB18030 [bytes]."""
 _ESCAPE = b"\x1b"
 _BACK_TO_ASCII = (b"\x1b(B", b"\x1b(J")
 
@@ -32,25 +33,25 @@ def ascii_text(text: str, limit: int | None = None, *, multiline: bool = False) 
     return kept if limit is None else kept[:limit]
 
 
-def prefixed(prefix: str, raw: bytes, character_set: str | list[str], limit: int = LO_BYTES) -> bytes:
+def prefixed(prefix: str, raw: bytes, codecs: Sequence[str], limit: int = LO_BYTES) -> bytes:
     """Put an ASCII prefix before encoded text, without decoding and re-encoding it.
 
     Args:
         prefix: ASCII.
         raw: the value as it stands in the file.
-        character_set: Specific Character Set of the file, as pydicom gives it.
+        codecs: Python codecs of the file's Specific Character Set (`raw.character_set`).
         limit: longest result [bytes]; the end of `raw` is cut at a character boundary.
 
     Returns:
         The bytes, of even length.
     """
     head = prefix.encode("ascii")[:limit]
-    body = cut(raw.rstrip(b" \0"), limit - len(head), character_set)
+    body = cut(raw.rstrip(b" \0"), limit - len(head), codecs)
     value = (head + body).rstrip(b" ") if not body else head + body
     return value + b" " * (len(value) % 2)
 
 
-def cut(raw: bytes, limit: int, character_set: str | list[str]) -> bytes:
+def cut(raw: bytes, limit: int, codecs: Sequence[str]) -> bytes:
     """Shorten encoded text to `limit` bytes without splitting a character or leaving a code extension open.
 
     Values of ISO 2022 sets must end in the initial state (PS3.5 6.1.2.5.3): those with escape sequences are cut
@@ -60,21 +61,14 @@ def cut(raw: bytes, limit: int, character_set: str | list[str]) -> bytes:
         return raw
     if _ESCAPE in raw:
         return raw[: _escape_free_end(raw, limit)]
-    encodings = convert_encodings(character_set or "ISO_IR 6")
-    whole = decode_bytes(raw, encodings, set())
-    for end in range(limit, max(limit - 4, 0), -1):
-        part = decode_bytes(raw[:end], encodings, set())
-        if "�" not in part and whole.startswith(part) and _complete(raw[:end], encodings):
-            return raw[:end]
-    return b""
-
-
-def _complete(raw: bytes, encodings: list[str]) -> bool:
-    try:
-        raw.decode(encodings[0])
-    except (UnicodeDecodeError, LookupError):
-        return False
-    return True
+    for end in range(limit, max(limit - _LONGEST_CHARACTER, 0), -1):
+        try:
+            raw[:end].decode(codecs[0])
+            raw[end:].decode(codecs[0])
+        except (UnicodeDecodeError, LookupError):
+            continue
+        return raw[:end]
+    return raw[:limit]  # not text of its own character set to begin with
 
 
 def _escape_free_end(raw: bytes, limit: int) -> int:

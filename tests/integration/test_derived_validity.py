@@ -110,7 +110,7 @@ SERIES = {
         slices=4, rows=24, columns=24, padding_value=0, patient=CHINESE, transfer_syntax_uid="1.2.840.10008.1.2.5"
     ),
     "ct jpeg 2000 cyrillic": SyntheticSeries(
-        slices=4, rows=24, columns=24, patient=CYRILLIC, transfer_syntax_uid="1.2.840.10008.1.2.4.90"
+        slices=4, rows=64, columns=64, patient=CYRILLIC, transfer_syntax_uid="1.2.840.10008.1.2.4.90"
     ),
     "ct of a paired part": SyntheticSeries(slices=4, rows=24, columns=24, body_part="HIP"),
     "ct of no part": SyntheticSeries(slices=4, rows=24, columns=24, tags={"BodyPartExamined": None}),
@@ -180,10 +180,11 @@ def test_the_pixels_of_masks_and_maps_are_where_they_belong(tmp_path):
     assert (mask.pixel_array.astype(bool) == expected).all()
     assert np.allclose(values.pixel_array, np.where(expected, 50.0, 0.0))
     images = [pydicom.dcmread(f.path) for f in made["image"].files]
-    for frame, image in zip(mask.PerFrameFunctionalGroupsSequence, images[1:3], strict=True):
-        assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == list(image.ImagePositionPatient)
-        named = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
-        assert named == image.SourceImageSequence[0].ReferencedSOPInstanceUID
+    at = {i.SourceImageSequence[0].ReferencedSOPInstanceUID: i.ImagePositionPatient for i in images}
+    for made_image in (mask, values):
+        for frame in made_image.PerFrameFunctionalGroupsSequence:
+            named = frame.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID
+            assert list(frame.PlanePositionSequence[0].ImagePositionPatient) == list(at[named])
 
 
 @pytest.mark.parametrize("units", [Units.HU, Units.MR_SIGNAL])
