@@ -258,8 +258,9 @@ class ArchiveIndex:
                 received_at=arrival.received_at,
             )
             .on_conflict_do_nothing()
-        )
-        if added.rowcount == 0:
+            .returning(t.instances.c.id)
+        ).one_or_none()
+        if added is None:
             known = tx.execute(
                 select(t.instances.c.sha256).where(t.instances.c.sop_instance_uid == header.sop_instance_uid)
             ).scalar_one()

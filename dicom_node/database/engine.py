@@ -25,7 +25,7 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._reader = engine
         self._writer = engine.execution_options(**{sqlite.WRITES: True})
-        self._random = random.Random()  # noqa: S311  spreads retries, guards nothing
+        self._random = random.Random()
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -44,7 +44,11 @@ class Database:
         place = parsed.render_as_string(hide_password=True)
         try:
             engine = _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _server(parsed)
-            migrate.to_newest(engine)
+            try:
+                migrate.to_newest(engine)
+            except BaseException:
+                engine.dispose()
+                raise
         except (SQLAlchemyError, sqlite3.Error, OSError, ImportError) as error:
             raise LedgerError(f"cannot open the database {place}: {_cause(error)}") from error
         return cls(engine)

@@ -34,7 +34,7 @@ class DeliveryLedger:
         """Lease the delivery that has waited longest, None when none is due. Expired leases are taken back first."""
         row = t.deliveries.c
         expired = select(t.deliveries).where(row.state == DeliveryState.LEASED, row.expires_at < now)
-        for lost in tx.execute(expired.with_for_update(skip_locked=True)).all():
+        for lost in tx.execute(expired).all():
             self._lose_delivery(tx, lost, now, "the lease expired")
         claimed = claim_delivery(tx, owner, lease_s, now)
         if claimed is None:
@@ -75,6 +75,7 @@ class DeliveryLedger:
         Raises:
             LeaseLost: the lease went to someone else, or the job was cancelled.
         """
+        _lock_job(tx, lease.delivery.job_id)
         self._finish(
             tx,
             lease,
@@ -92,10 +93,15 @@ class DeliveryLedger:
         Raises:
             LeaseLost: the lease went to someone else, or the job was cancelled.
         """
+        _lock_job(tx, lease.delivery.job_id)
         row = tx.execute(select(t.deliveries).where(t.deliveries.c.id == lease.delivery.id)).one()
+        if row.token != lease.token or row.state != DeliveryState.LEASED:
+            raise _lost(lease)
         if isinstance(error, WorkerLost):
-            self._touch(tx, lease, now)
-            return self._lose_delivery(tx, row, now, str(error))
+            state = self._lose_delivery(tx, row, now, str(error))
+            if state is None:
+                raise _lost(lease)
+            return state
         verdict = self._delivery_retry.after_error(error, attempts=row.attempts, setbacks=row.setbacks)
         values = {
             "attempts": row.attempts + verdict.charged,
@@ -114,10 +120,8 @@ class DeliveryLedger:
         """The delivering process died: its leases go back. Returns how many."""
         row = t.deliveries.c
         held = select(t.deliveries).where(row.state == DeliveryState.LEASED, row.owner == owner)
-        found = tx.execute(held.with_for_update()).all()
-        for lost in found:
-            self._lose_delivery(tx, lost, now, "the delivering process died")
-        return len(found)
+        found = tx.execute(held).all()
+        return sum(self._lose_delivery(tx, lost, now, "the delivering process died") is not None for lost in found)
 
     def deliveries(self, tx: Connection, job_id: str) -> list[Delivery]:
         """All deliveries of a job, those of earlier derivations first."""
@@ -128,7 +132,9 @@ class DeliveryLedger:
         document = select(t.job_documents.c.outputs).where(t.job_documents.c.job_id == row.job_id)
         return rows.delivery(tx, row, rows.outputs(tx.execute(document).scalar_one()))
 
-    def _lose_delivery(self, tx: Connection, row: Row[Any], now: float, how: str) -> DeliveryState:
+    def _lose_delivery(self, tx: Connection, row: Row[Any], now: float, how: str) -> DeliveryState | None:
+        """Take a lease back; None when its holder was quicker."""
+        _lock_job(tx, row.job_id)
         verdict = self._delivery_retry.after_loss(lost=row.lost)
         target = DeliveryState.PENDING if verdict.again else DeliveryState.DEAD
         values = {
@@ -137,7 +143,7 @@ class DeliveryLedger:
             "error": how,
             "error_code": WorkerLost.__name__,
         }
-        move_delivery(
+        if not move_delivery(
             tx,
             row.id,
             DeliveryState.LEASED,
@@ -147,7 +153,8 @@ class DeliveryLedger:
             message=how,
             token=row.token,
             values=values,
-        )
+        ):
+            return None
         if target is DeliveryState.DEAD:
             self._settle_job(tx, row.job_id, now)
         return target
@@ -184,9 +191,7 @@ class DeliveryLedger:
 
     def _settle_job(self, tx: Connection, job_id: str, now: float) -> None:
         """The job follows its deliveries: DELIVERED when all are done, DEAD when one is and none is open."""
-        # the lock makes the second of two deliveries that end at once see the first
-        locked = select(t.jobs.c.derived_token).where(t.jobs.c.id == job_id).with_for_update()
-        token = tx.execute(locked).scalar_one()
+        token = tx.execute(select(t.jobs.c.derived_token).where(t.jobs.c.id == job_id)).scalar_one()
         row = t.deliveries.c
         present = select(row.state).where(row.job_id == job_id, row.derived_token == token)
         states = set(tx.execute(present).scalars())
@@ -199,6 +204,14 @@ class DeliveryLedger:
                 move_job(
                     tx, job_id, JobState.DERIVED, JobState.DEAD, now, code="DeliveryDead", message=why, values=values
                 )
+
+
+def _lock_job(tx: Connection, job_id: str) -> None:
+    """Job before delivery, in every transaction that ends a delivery.
+
+    So the second of two deliveries that end at once sees the first, and nobody waits in a circle (PostgreSQL).
+    """
+    tx.execute(select(t.jobs.c.seq).where(t.jobs.c.id == job_id).with_for_update(key_share=True))
 
 
 def _lost(lease: DeliveryLease) -> LeaseLost:

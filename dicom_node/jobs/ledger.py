@@ -86,7 +86,7 @@ class JobLedger(DeliveryLedger):
         """Lease the job that has waited longest, None when none is due. Expired leases are taken back first."""
         row = t.jobs.c
         expired = select(t.jobs).where(row.state == JobState.LEASED, row.expires_at < now)
-        for lost in tx.execute(expired.with_for_update(skip_locked=True)).all():
+        for lost in tx.execute(expired.with_for_update(key_share=True, skip_locked=True)).all():
             self._lose(tx, lost, now, "the lease expired")
         claimed = claim_job(tx, owner, lease_s, now)
         if claimed is None:
@@ -177,7 +177,7 @@ class JobLedger(DeliveryLedger):
         Raises:
             LeaseLost: the lease went to someone else.
         """
-        row = tx.execute(select(t.jobs).where(t.jobs.c.id == lease.job.id).with_for_update()).one()
+        row = tx.execute(select(t.jobs).where(t.jobs.c.id == lease.job.id).with_for_update(key_share=True)).one()
         if row.token != lease.token or row.state != JobState.LEASED:
             raise _lost(lease)
         if isinstance(error, WorkerLost):
@@ -199,7 +199,7 @@ class JobLedger(DeliveryLedger):
         """The worker process died: its leases go back. Returns how many."""
         row = t.jobs.c
         held = select(t.jobs).where(row.state == JobState.LEASED, row.owner == owner)
-        found = tx.execute(held.with_for_update()).all()
+        found = tx.execute(held.with_for_update(key_share=True)).all()
         for lost in found:
             self._lose(tx, lost, now, "the worker process died")
         return len(found)

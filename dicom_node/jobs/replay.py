@@ -63,7 +63,7 @@ def cancel_job(tx: Connection, job_id: str, now: float) -> None:
 
 
 def _locked(tx: Connection, job_id: str) -> Row[Any]:
-    job = tx.execute(select(t.jobs).where(t.jobs.c.id == job_id).with_for_update()).one_or_none()
+    job = tx.execute(select(t.jobs).where(t.jobs.c.id == job_id).with_for_update(key_share=True)).one_or_none()
     if job is None:
         raise RequestError(f"there is no job {job_id}; `dicom-node jobs list` shows those there are")
     return job
@@ -75,7 +75,7 @@ def _deliveries(tx: Connection, job: Row[Any], states: tuple[DeliveryState, ...]
     present = select(t.deliveries).where(
         row.job_id == job.id, row.derived_token == job.derived_token, row.state.in_(states)
     )
-    return list(tx.execute(present.with_for_update()).all())
+    return list(tx.execute(present.with_for_update(key_share=True)).all())
 
 
 def _replay_delivery(tx: Connection, delivery: Row[Any], now: float) -> None:

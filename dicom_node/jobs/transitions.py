@@ -112,7 +112,7 @@ def claim_job(tx: Connection, owner: str, lease_s: float, now: float) -> Row[Any
         )
         .order_by(waiting.c.not_before, waiting.c.seq)
         .limit(1)
-        .with_for_update(skip_locked=True, of=waiting)
+        .with_for_update(key_share=True, skip_locked=True, of=waiting)
     )
     claimed = tx.execute(
         update(t.jobs)
@@ -136,7 +136,7 @@ def claim_delivery(tx: Connection, owner: str, lease_s: float, now: float) -> Ro
         .where(waiting.c.state == DeliveryState.PENDING, waiting.c.not_before <= now)
         .order_by(waiting.c.not_before, waiting.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(key_share=True, skip_locked=True)
     )
     return tx.execute(
         update(t.deliveries)
