@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from scipy import fft
 from torch import Tensor
 
 Window = Literal["ram-lak", "shepp-logan", "cosine", "hann"]
@@ -21,13 +23,12 @@ def ramp_response(n_detectors: int, detector_mm: float, window: Window = "ram-la
         window: apodisation up to the Nyquist frequency.
 
     Returns:
-        float32 (length // 2 + 1,) for `torch.fft.rfft` of that length [1/mm]; length is a power of two that leaves
-        room for the linear convolution.
+        float32 (length // 2 + 1,) for real transforms of `transform_length` [1/mm].
 
     Raises:
         ValueError: unknown window.
     """
-    length = 1 << (2 * n_detectors - 1).bit_length()
+    length = transform_length(n_detectors)
     position = torch.arange(length, dtype=torch.float64)
     position = torch.minimum(position, length - position)
     kernel = torch.zeros(length, dtype=torch.float64)
@@ -52,13 +53,38 @@ def filter_projections(sinograms: Tensor, response: Tensor) -> Tensor:
     """Filter along the last axis with zero padding (linear convolution).
 
     Args:
-        sinograms: (..., detector), dimensionless.
-        response: from `ramp_response`.
+        sinograms: float32 (..., detector), dimensionless.
+        response: from `ramp_response`, for the same number of detectors.
 
     Returns:
-        (..., detector) [1/mm].
+        (..., detector) [1/mm]. Differentiable.
     """
-    length = 2 * (response.shape[0] - 1)
-    spectrum = torch.fft.rfft(sinograms, n=length)
-    filtered: Tensor = torch.fft.irfft(spectrum * response, n=length)[..., : sinograms.shape[-1]]
+    filtered: Tensor = _Filter.apply(sinograms, response)  # type: ignore[no-untyped-call]
     return filtered
+
+
+class _Filter(torch.autograd.Function):
+    """Convolution with an even kernel, which is its own transpose."""
+
+    @staticmethod
+    def forward(ctx: Any, sinograms: Tensor, response: Tensor) -> Tensor:
+        ctx.save_for_backward(response)
+        detectors = sinograms.shape[-1]
+        length = transform_length(detectors)
+        if sinograms.device.type == "cpu":
+            # One thread on purpose: the transforms are short, and torch would wait for threads on a busy machine.
+            spectrum = fft.rfft(sinograms.detach().numpy(), n=length)
+            spectrum *= response.numpy()
+            return torch.from_numpy(np.ascontiguousarray(fft.irfft(spectrum, n=length)[..., :detectors]))
+        filtered: Tensor = torch.fft.irfft(torch.fft.rfft(sinograms, n=length) * response, n=length)
+        return filtered[..., :detectors].contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (response,) = ctx.saved_tensors
+        return filter_projections(gradients[0], response), None
+
+
+def transform_length(n_detectors: int) -> int:
+    """Even length of the Fourier transforms: fast, and without wrap-around."""
+    return 2 * int(fft.next_fast_len(n_detectors, real=True))

@@ -14,8 +14,6 @@ from torch import Tensor
 
 from simulation import ray_symmetry
 
-_IMAGES_PER_PRODUCT = 2  # sixteen columns keep the gathered rows in cache; wider products were slower per image
-
 
 @dataclass(frozen=True, eq=False)
 class CompressedRows:
@@ -123,28 +121,26 @@ class SymmetricRayMatrix:
     def forward(self, images: Tensor) -> Tensor:
         """Map images (batch, y, x) to sinograms (batch, angle, detector)."""
         matrix = self._matrix(transposed=False)
-        slots = self._slots.reshape(-1)
         out = images.new_empty((images.shape[0], *self._slots.shape))
-        for start in range(0, images.shape[0], _IMAGES_PER_PRODUCT):
-            part = images[start : start + _IMAGES_PER_PRODUCT]
-            product = matrix @ ray_symmetry.moved_copies(part)
-            by_image = product.reshape(self._octant_rows, part.shape[0], ray_symmetry.MOTIONS).transpose(0, 1)
-            for index, rays in enumerate(by_image):
-                out[start + index] = rays.reshape(-1)[slots].reshape(self._slots.shape)
+        for image, sinogram in zip(images, out, strict=True):
+            rays = matrix @ ray_symmetry.moved_copies(image)
+            if rays.device.type == "cpu":
+                np.take(rays.numpy(), self._slots.numpy(), out=sinogram.numpy())
+            else:
+                torch.take(rays, self._slots, out=sinogram)
         return out
 
     def adjoint(self, sinograms: Tensor) -> Tensor:
         """Map sinograms (batch, angle, detector) to images (batch, y, x) by the transpose of `forward`."""
         matrix = self._matrix(transposed=True)
-        slots = self._slots.reshape(-1)
         out = sinograms.new_empty((sinograms.shape[0], self._n_pixels, self._n_pixels))
-        for start in range(0, sinograms.shape[0], _IMAGES_PER_PRODUCT):
-            part = sinograms[start : start + _IMAGES_PER_PRODUCT]
-            rays = part.new_zeros((part.shape[0], self._octant_rows * ray_symmetry.MOTIONS))
-            rays[:, slots] = part.reshape(part.shape[0], -1)
-            columns = rays.reshape(part.shape[0], self._octant_rows, ray_symmetry.MOTIONS).transpose(0, 1)
-            product = matrix @ columns.reshape(self._octant_rows, -1)
-            out[start : start + part.shape[0]] = ray_symmetry.merge_copies(product, self._n_pixels)
+        for sinogram, image in zip(sinograms, out, strict=True):
+            rays = sinogram.new_zeros((self._octant_rows, ray_symmetry.MOTIONS))
+            if rays.device.type == "cpu":
+                np.put(rays.numpy(), self._slots.numpy(), sinogram.numpy())
+            else:
+                rays.put_(self._slots, sinogram)
+            image.copy_(ray_symmetry.merge_copies(matrix @ rays, self._n_pixels))
         return out
 
     def _matrix(self, *, transposed: bool) -> Tensor:

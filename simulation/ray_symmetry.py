@@ -9,6 +9,7 @@ Motion number v = 2 q + m turns by q x 90 degrees after (m = 1) mirroring at the
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,41 +26,54 @@ def half_detectors(n_detectors: int) -> int:
     return (n_detectors + 1) // 2
 
 
-def moved_copies(images: Tensor) -> Tensor:
-    """Return the eight moved copies of each image, as columns.
+def moved_copies(image: Tensor) -> Tensor:
+    """Return the eight moved copies of an image, as columns.
 
     Args:
-        images: (batch, y, x), square.
+        image: (y, x), square.
 
     Returns:
-        (y * x, batch * 8): column 8 i + v holds image i as motion v sees it.
+        (y * x, 8): column v holds the image as motion v sees it.
     """
-    copies = []
+    if image.device.type == "cpu":
+        # numpy on purpose: torch would split these short copies over threads, and on a busy machine wait for each.
+        plain = image.numpy()
+        copies = np.empty((*plain.shape, MOTIONS), plain.dtype)
+        for turns in range(4):
+            turned = np.rot90(plain, turns)
+            copies[..., 2 * turns], copies[..., 2 * turns + 1] = turned, turned.T
+        return torch.from_numpy(copies.reshape(-1, MOTIONS))
+    moved = []
     for turns in range(4):
-        turned = torch.rot90(images, turns, (1, 2))
-        copies += [turned, turned.transpose(1, 2)]
-    batch, height, width = images.shape
-    return torch.stack([c.permute(1, 2, 0) for c in copies], dim=-1).reshape(height * width, batch * MOTIONS)
+        rotated = torch.rot90(image, turns)
+        moved += [rotated, rotated.T]
+    return torch.stack(moved, dim=-1).reshape(-1, MOTIONS)
 
 
 def merge_copies(columns: Tensor, n_pixels: int) -> Tensor:
     """Undo the motions and add the eight copies: the exact transpose of `moved_copies`.
 
     Args:
-        columns: (y * x, batch * 8).
+        columns: (y * x, 8).
         n_pixels: side of the square.
 
     Returns:
-        (batch, y, x).
+        (y, x).
     """
-    copies = columns.reshape(n_pixels, n_pixels, -1, MOTIONS)
-    merged: Tensor | None = None
+    if columns.device.type == "cpu":
+        plain = columns.numpy().reshape(n_pixels, n_pixels, MOTIONS)
+        total = np.zeros((n_pixels, n_pixels), plain.dtype)
+        for turns in range(4):
+            turned = np.rot90(total, turns)  # a view: adding to it adds to the unturned image
+            turned += plain[..., 2 * turns]
+            upright = turned.T
+            upright += plain[..., 2 * turns + 1]
+        return torch.from_numpy(total)
+    copies = columns.reshape(n_pixels, n_pixels, MOTIONS)
+    merged = torch.zeros_like(copies[..., 0])
     for turns in range(4):
-        pair = copies[..., 2 * turns] + copies[..., 2 * turns + 1].transpose(0, 1)
-        turned = torch.rot90(pair, -turns, (0, 1))
-        merged = turned if merged is None else merged + turned
-    assert merged is not None
-    return merged.permute(2, 0, 1).contiguous()
+        merged += torch.rot90(copies[..., 2 * turns] + copies[..., 2 * turns + 1].T, -turns)
+    return merged
 
 
 def ray_slots(n_angles: int, n_detectors: int) -> Tensor:
