@@ -126,7 +126,7 @@ class Receiver:
     def _keep(self, association: StoringAssociation, data_set: ReceivedDataSet) -> None:
         if data_set.failure is not None:
             raise data_set.failure
-        if data_set.file is None:
+        if data_set.file is None or data_set.size == 0:
             raise UnreadableFile("C-STORE request without a data set")
         path = data_set.file.commit()
         now = time.time()

@@ -32,12 +32,14 @@ class ReceivedDataSet(BytesIO):
     Attributes:
         failure: the first thing that went wrong; what comes after it is thrown away.
         file: the spool file, None when it could not be made.
+        size: bytes of the data set so far.
     """
 
     def __init__(self, spool: Spool, sop_class_uid: str, sop_instance_uid: str, transfer_syntax: str | None) -> None:
         super().__init__()
         self.failure: NodeError | None = None
         self.file: SpoolFile | None = None
+        self.size = 0
         if not (_is_plausible(sop_class_uid) and _is_plausible(sop_instance_uid) and transfer_syntax):
             self.failure = UnreadableFile("C-STORE request with an invalid SOP Class or Instance UID")
             return
@@ -56,6 +58,7 @@ class ReceivedDataSet(BytesIO):
 
     def write(self, data: bytes) -> int:  # type: ignore[override]
         """Append a fragment; a failure is kept for the C-STORE handler."""
+        self.size += len(data)
         if self.failure is None and self.file is not None:
             try:
                 self.file.write(data)

@@ -244,3 +244,46 @@ def test_explicit_is_kept_where_the_peer_takes_it(dispatching: Dispatching) -> N
         sending.derived("a", {"ct": ct(1)}, ("pacs",))
         sending.attempt()
         assert set(there.syntaxes.values()) == {ExplicitVRLittleEndian}
+
+
+def test_process_that_dies_while_sending_is_taken_over_where_it_was(dispatching: Dispatching) -> None:
+    series = ct(4)
+    with ScriptedScp(Script(hang_from=2)) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port, timeout_s=20)})
+        job = sending.derived("a", {"ct": series}, ("pacs",))
+        dead = sending.attempt(wait=False)
+        wait_until(lambda: len(there.requests) == 3)
+        with sending.database.begin() as tx:
+            assert sending.ledger.release_delivery(tx, "delivery", sending.now) == 1
+        there.script = Script()
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+        assert there.requests == [*uids(series)[:3], *uids(series)[2:]]
+    wait_until(lambda: dead.busy() == 0, what="the dead one lets go")
+    dead.close(10)
+    assert sending.job(job).state is JobState.DELIVERED
+
+
+def test_stopping_gives_the_delivery_back_without_charge(dispatching: Dispatching) -> None:
+    with ScriptedScp() as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        jobs = [sending.derived(str(n), {"ct": ct(20, number=n)}, ("pacs",)) for n in (1, 2)]
+        stage = sending.attempt(wait=False)
+        wait_until(lambda: len(there.requests) > 2)
+        stage.close(30)
+        assert stage.busy() == 0
+        found = [sending.deliveries(job)["pacs"] for job in jobs]
+        assert {d.state for d in found} == {DeliveryState.PENDING}
+        assert {d.attempts for d in found} == {0}
+        sending.later()
+        sending.attempt()
+        assert [sending.job(job).state for job in jobs] == [JobState.DELIVERED] * 2
+        assert len(there.requests) == 40
+
+
+def test_peer_that_left_the_configuration_is_named(dispatching: Dispatching) -> None:
+    sending = dispatching({})
+    job = sending.derived("a", {"ct": ct(1)}, ("gone",))
+    sending.attempt()
+    assert sending.job(job).state is JobState.DEAD
+    assert "'gone' is not configured" in (sending.deliveries(job)["gone"].error or "")

@@ -1,0 +1,148 @@
+"""Faults injected under a receiver that runs in this process: full disk, database away; and what its log may say."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from nodes import node_config, receivers
+from sqlalchemy import Connection
+
+from dicom_node.archive.index import ArchiveIndex
+from dicom_node.archive.model import Received
+from dicom_node.config import Config
+from dicom_node.database.engine import Database
+from dicom_node.errors import LedgerError, RequestError, StorageFull
+from dicom_node.net.receiver import Receiver, check_port
+from dicom_node.net.spool import Spool, SpoolFile
+from dicom_node.testing.identity import SyntheticPatient
+from dicom_node.testing.peer import ScriptedScu
+from dicom_node.testing.series import SyntheticSeries
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+class SmallDiskFile(SpoolFile):
+    """Has room for 100 kB."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        if self.path.stat().st_size + len(data) > 100_000:
+            self.discard()
+            raise StorageFull(f"{self.path}: No space left on device")
+        super().write(data)
+
+
+class SmallDisk(Spool):
+    """Every file may grow to 100 kB."""
+
+    def create(self) -> SpoolFile:
+        file = super().create()
+        file.__class__ = SmallDiskFile
+        return file
+
+
+class FailingIndex(ArchiveIndex):
+    """The database is away until `well`."""
+
+    def __init__(self, data_dir: Path) -> None:
+        super().__init__(data_dir)
+        self.well = False
+
+    def record_received(self, tx: Connection, received: Received) -> int:
+        if not self.well:
+            raise LedgerError("the database refused: server closed the connection")
+        return super().record_received(tx, received)
+
+
+@contextmanager
+def receiving(config: Config, spool: Spool, index: ArchiveIndex) -> Iterator[Database]:
+    database = Database.open(config.database_url)
+    receiver = Receiver(config, database, index, spool)
+    receiver.open()
+    stop = threading.Event()
+    thread = threading.Thread(target=receiver.serve, args=(stop,))
+    thread.start()
+    try:
+        yield database
+    finally:
+        stop.set()
+        thread.join(30)
+        database.close()
+        spool.close()
+    assert not thread.is_alive()
+
+
+def spooled(config: Config) -> list[Path]:
+    return list((config.node.data_dir.resolve() / "spool").rglob("*.dcm"))
+
+
+def test_disk_that_fills_up_costs_one_instance_and_not_the_association(tmp_path: Path) -> None:
+    config = node_config(tmp_path)
+    folder = config.node.data_dir.resolve()
+    big = SyntheticSeries(slices=1, rows=512, columns=512, seed=1).write(tmp_path / "big")
+    small = SyntheticSeries(slices=1, rows=32, columns=32, seed=2).write(tmp_path / "small")
+    with receiving(config, SmallDisk(folder / "spool"), ArchiveIndex(folder)) as database:
+        scanner = ScriptedScu(config.node.port)
+        assert scanner.store([*big, *small])
+        assert [status for _, status in scanner.statuses] == [0xA700, 0x0000]
+        with database.read() as tx:
+            assert [r.path for r in ArchiveIndex(folder).unfiled(tx, 10)] == spooled(config)
+
+
+def test_without_a_row_nothing_is_acknowledged_and_nothing_stays(tmp_path: Path) -> None:
+    config = node_config(tmp_path)
+    folder = config.node.data_dir.resolve()
+    paths = SyntheticSeries(slices=2).write(tmp_path / "series")
+    index = FailingIndex(folder)
+    with receiving(config, Spool(folder / "spool"), index) as database:
+        scanner = ScriptedScu(config.node.port)
+        assert scanner.store(paths)
+        assert [status for _, status in scanner.statuses] == [0xA700, 0xA700]
+        assert spooled(config) == []
+        index.well = True
+        assert scanner.store(paths)
+        assert [status for _, status in scanner.statuses[2:]] == [0, 0]
+        with database.read() as tx:
+            assert index.counts(tx)["unfiled"] == 2
+
+
+def test_request_without_a_data_set_is_refused(tmp_path: Path) -> None:
+    config = node_config(tmp_path)
+    folder = config.node.data_dir.resolve()
+    with receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)):
+        assert ScriptedScu(config.node.port).store_bytes(CT, "1.2.3", b"") == 0x0117
+        assert spooled(config) == []
+
+
+def test_second_node_on_the_port_is_noticed(tmp_path: Path) -> None:
+    config = node_config(tmp_path)
+    folder = config.node.data_dir.resolve()
+    check_port(config.node.host, config.node.port)
+    with (
+        receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)),
+        pytest.raises(RequestError, match=str(config.node.port)),
+    ):
+        check_port(config.node.host, config.node.port)
+
+
+def test_log_holds_no_patient_data(
+    tmp_path: Path, storescu: Callable[..., object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    canary = "CANARYNAME"
+    patient = SyntheticPatient(name=f"{canary}^ANNA", patient_id="CANARYID")
+    paths = SyntheticSeries(
+        slices=2, patient=patient, study_description="CANARYSTUDY", tags={"AccessionNumber": "CANARYACC"}
+    ).write(tmp_path / "series")
+    with receivers(node_config(tmp_path)) as node:
+        storescu(node.port, paths)
+        scanner = ScriptedScu(node.port)
+        scanner.store_bytes(CT, "1.2.3", paths[0].read_bytes())
+        scanner.store_bytes(CT, "1.2.4", paths[0].read_bytes(), sent=3_000)
+        assert len(node.unfiled()) == 3
+    heard = "".join(capfd.readouterr())
+    assert "association_opened" in heard
+    assert "CANARY" not in heard
+    assert all("CANARY" not in str(p) for p in node.spool.rglob("*"))
