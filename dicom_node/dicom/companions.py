@@ -17,6 +17,7 @@ from dicom_node.dicom.provenance import Provenance
 from dicom_node.dicom.raw import merged, raw_value, rebuilt
 from dicom_node.dicom.references import add_equipment
 from dicom_node.dicom.sources import Source
+from dicom_node.dicom.validate import check_companion
 
 _STUDY_KEYWORDS = (
     "SpecificCharacterSet",
@@ -145,6 +146,9 @@ def finished(
         companion: identity.
         provenance: facts of the job.
         image: False for a report.
+
+    Raises:
+        DerivationError: the result would name another patient or study than its source.
     """
     context = rebuilt(header, lambda tag: _is_context(tag, image))
     dataset = merged(made, context)
@@ -155,6 +159,7 @@ def finished(
     _set_equipment(dataset, header, provenance)
     codes.declare_scheme(dataset)
     add_block(dataset, provenance, companion.role, changed=None, warnings=companion.warnings)
+    check_companion(dataset, rebuilt(header), companion.series_uid, companion.instance_uid)
     return dataset
 
 

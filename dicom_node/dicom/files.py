@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterable
@@ -12,16 +13,12 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node.dicom.provenance import node_version
 from dicom_node.errors import StorageFailed, StorageFull
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.79844670788301760507879988414070381523")
-"""Implementation Class UID (0002,0012) of the node."""
-
-
-def implementation_version_name() -> str:
-    """Implementation Version Name (0002,0013), at most 16 characters."""
-    return f"DCNODE_{node_version()}"[:16]
+"""Implementation Class UID (0002,0012) of the node; the same on the network."""
+IMPLEMENTATION_VERSION_NAME = "DCM_CORRECT_1"
+"""Implementation Version Name (0002,0013)."""
 
 
 def write_instance(path: Path, dataset: Dataset, bulk: Iterable[bytes] = (), bulk_head: bytes = b"") -> None:
@@ -41,7 +38,7 @@ def write_instance(path: Path, dataset: Dataset, bulk: Iterable[bytes] = (), bul
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = implementation_version_name()
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
     dataset.file_meta = meta
     encoded = BytesIO()
     dcmwrite(encoded, dataset, implicit_vr=False, little_endian=True, enforce_file_format=True)
@@ -57,6 +54,8 @@ def write_instance(path: Path, dataset: Dataset, bulk: Iterable[bytes] = (), bul
             os.fsync(file.fileno())
         temporary.rename(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise _storage_error(error, path) from error
 
 

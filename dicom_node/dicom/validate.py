@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from dicom_node.dicom.companions import Companion
 from dicom_node.dicom.images import CorrectedInstance
 from dicom_node.dicom.private_block import read_block
 from dicom_node.dicom.raw import raw_value
@@ -65,13 +64,19 @@ def check_image(derived: Dataset, source: Dataset, identity: CorrectedInstance) 
     _refuse(wrong, identity.instance_uid)
 
 
-def check_companion(derived: Dataset, source: Dataset, identity: Companion) -> None:
+def check_companion(derived: Dataset, source: Dataset, series_uid: str, instance_uid: str) -> None:
     """Check a Segmentation, Parametric Map or report against the source of its patient and study.
+
+    Args:
+        derived: what is about to be written.
+        source: header of a source, from `rebuilt`.
+        series_uid: what its Series Instance UID should be.
+        instance_uid: what its SOP Instance UID should be.
 
     Raises:
         DerivationError: names the instance and the tags that are wrong.
     """
-    _refuse(_common(derived, source, identity.series_uid, identity.instance_uid), identity.instance_uid)
+    _refuse(_common(derived, source, series_uid, instance_uid), instance_uid)
 
 
 def _common(derived: Dataset, source: Dataset, series_uid: str, instance_uid: str) -> list[str]:
