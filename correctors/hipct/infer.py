@@ -12,13 +12,14 @@ from scipy import ndimage
 from torch import Tensor
 
 from correctors.common.attenuation import AIR_HU
+from correctors.common.device import resolve_device
 from correctors.hipct import harm, refusals
 from correctors.hipct.body import body_mask
-from correctors.hipct.classical import restored
+from correctors.hipct.classical import Classical
 from correctors.hipct.li import linear
 from correctors.hipct.nmar import normalised
 from correctors.hipct.report import no_metal_reason, warnings_of
-from correctors.hipct.scene import make_scene, window
+from correctors.hipct.scene import Scene, make_scene, window
 from correctors.hipct.segmentation import Segmentation, segment
 from dicom_node.contracts import (
     BoolArray,
@@ -34,7 +35,8 @@ from dicom_node.contracts import (
 )
 from simulation.projector import ParallelGeometry, ParallelProjector
 
-METHODS: Mapping[str, Callable[..., Tensor]] = {"li": linear, "nmar": normalised, "classical": restored}
+Method = Callable[[Scene], Tensor]
+METHODS: Mapping[str, Callable[[], Method]] = {"li": lambda: linear, "nmar": lambda: normalised, "classical": Classical}
 SLICES_AT_ONCE = 2
 """Bounds the memory: a slice of 512 x 512 has a sinogram of 2 MB, and a method holds a dozen."""
 NO_VALUE_HU = -1900.0
@@ -47,15 +49,15 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
     Args:
         method: `li`, `nmar` or `classical`.
         weights: not used: no method has weights.
-        device: torch device string.
+        device: `auto`, `cpu` or `cuda[:n]`.
         parameters: those of `correctors.hipct.plugin.SPEC`.
 
     Returns:
         The corrector.
     """
     return HipCt(
-        method=METHODS[method],
-        device=device,
+        method=METHODS[method](),
+        device=resolve_device(device),
         segmentation=str(parameters["segmentation"]),
         metal_threshold_hu=float(parameters["metal_threshold_hu"]),
         smallest_implant_mm2=float(parameters["smallest_implant_mm2"]),
@@ -77,7 +79,7 @@ class HipCt:
     def __init__(
         self,
         *,
-        method: Callable[..., Tensor],
+        method: Method,
         device: str,
         segmentation: str,
         metal_threshold_hu: float,
@@ -99,7 +101,7 @@ class HipCt:
         self._segmentation = segmentation
         self._threshold_hu = metal_threshold_hu
         self._smallest_mm2 = smallest_implant_mm2
-        self._n_angles = n_angles + n_angles % 2
+        self._n_angles = n_angles + -n_angles % 4
         self._projector: ParallelProjector | None = None
 
     def correct(self, inputs: Mapping[str, Volume]) -> Correction:
@@ -196,7 +198,8 @@ class HipCt:
         return done
 
     def _projector_for(self, side: int, pixel_mm: float) -> ParallelProjector:
-        geometry = ParallelGeometry(side, pixel_mm, self._n_angles)
+        # An even side halves exactly; four divides the angles of the half-resolution projector evenly.
+        geometry = ParallelGeometry(side + side % 2, pixel_mm, self._n_angles)
         if self._projector is None or self._projector.geometry != geometry:
             self._projector = None  # free the old matrices before the new ones are built
             self._projector = ParallelProjector(geometry, self._device)

@@ -1,0 +1,59 @@
+"""Joins two estimates of the rays behind metal: one smooth and always there, one measured and noisy.
+
+The measured one is trusted scale by scale: where rays carry enough photons its finest detail is kept, where fewer,
+only its local mean, and where the detector saw next to nothing, none of it (Wiener's gain with local variances).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from correctors.common.filters import gaussian_along
+
+SCALES = (1.0, 2.0, 4.0)
+"""Standard deviations along the detector [bins]; along the angle two thirds of it."""
+ANGLE_SHARE = 0.7
+NOISE_SHARES = (1.0, 0.25, 0.06)
+"""Share of the variance of white noise that is left in each band, finest first."""
+DETAIL = 0.02
+"""Standard deviation of what is finer than the interpolation can know, without noise [line integral]."""
+STARVED = 0.3
+"""Noise at which a ray's mean is worth half: bias from the detector's floor sets in [line integral]."""
+IMPLAUSIBLE = 0.4
+"""Rays do not differ by more than this from the interpolated ones unless the model failed [line integral]."""
+
+
+def reliable_part(difference: Tensor, trace: Tensor) -> Tensor:
+    """What to believe of `measured - interpolated`.
+
+    Args:
+        difference: (batch, angle, detector) line integrals.
+        trace: bool, same shape: rays through metal.
+
+    Returns:
+        Same shape, zero outside the trace.
+    """
+    inside = trace.to(difference.dtype)
+    levels = [difference]
+    for scale in SCALES:
+        levels.append(_mean(difference, inside, scale))
+    bands = [finer - coarser for finer, coarser in zip(levels, levels[1:], strict=False)]
+    noise = (_mean(bands[0].square(), inside, 3.0) - DETAIL**2).clamp(min=0)
+    base = levels[-1]
+    trust = 1 / (1 + (base / IMPLAUSIBLE) ** 4) / (1 + noise / STARVED**2)
+    kept = base + DETAIL**2 / (DETAIL**2 + noise) * bands[0]
+    for band, share in zip(bands[1:], NOISE_SHARES[1:], strict=True):
+        energy = _mean(band.square(), inside, 4.0)
+        kept = kept + ((energy - share * noise) / (energy + 1e-8)).clamp(0, 1) * band
+    return kept * trust * inside
+
+
+def _mean(values: Tensor, inside: Tensor, scale: float) -> Tensor:
+    """Local mean over the trace only."""
+    weight = _smooth(inside, scale).clamp(min=1e-3)
+    return _smooth(values * inside, scale) / weight
+
+
+def _smooth(values: Tensor, scale: float) -> Tensor:
+    return gaussian_along(gaussian_along(values, scale, -1), ANGLE_SHARE * scale, -2)
