@@ -26,7 +26,11 @@ def configure(
     Third-party libraries that print header values (pynetdicom, pydicom) are kept at CRITICAL and off the root logger.
     """
     out = stream or sys.stderr
-    renderer: Any = structlog.dev.ConsoleRenderer() if out.isatty() and not as_json else structlog.processors.JSONRenderer(sort_keys=True)
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer()
+        if out.isatty() and not as_json
+        else structlog.processors.JSONRenderer(sort_keys=True)
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -55,8 +59,8 @@ def quiet_libraries() -> None:
 
 
 def get(name: str) -> Any:
-    """A logger whose lines carry `logger=name`."""
-    return structlog.get_logger().bind(logger=name)
+    """A logger whose lines carry `component=name`; it follows `configure` even when made before."""
+    return structlog.get_logger(component=name)
 
 
 def bound(**facts: object) -> Any:

@@ -115,7 +115,7 @@ def _handler(status: NodeStatus) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 10
 
-        def do_GET(self) -> None:  # noqa: N802  name given by http.server
+        def do_GET(self) -> None:
             if self.path == "/healthz":
                 self._answer(HTTPStatus.OK, b"ok\n")
             elif self.path == "/readyz":
@@ -137,7 +137,7 @@ def _handler(status: NodeStatus) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  signature given by http.server
+        def log_message(self, format: str, *args: object) -> None:
             log.debug("http", status=str(args[1]) if len(args) > 1 else "")
 
     return Handler

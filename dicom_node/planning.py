@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from dicom_node.contracts import CorrectorSpec, InputSet, RoleInstance, SeriesView
 from dicom_node.config.rules import Rule
+from dicom_node.contracts import CorrectorSpec, InputSet, RoleInstance, SeriesView
 from dicom_node.errors import RequestError
 from dicom_node.jobs.model import JobInput, NewJob
 from dicom_node.plugins.parameters import resolve
@@ -42,7 +42,13 @@ class Planner:
                 jobs.append(new_job(input_set, self._specs[input_set.corrector]))
             except RequestError as error:
                 explanations.extend(
-                    {"series_instance_uid": uid, "taken": False, "rule": input_set.route, "role": None, "reasons": [str(error)]}
+                    {
+                        "series_instance_uid": uid,
+                        "taken": False,
+                        "rule": input_set.route,
+                        "role": None,
+                        "reasons": [str(error)],
+                    }
                     for uid in series_uids(input_set)
                 )
         return jobs, explanations

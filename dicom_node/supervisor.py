@@ -14,14 +14,15 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from multiprocessing.synchronize import Event
 from typing import IO
 
-from dicom_node import compose, logs, processes
+from dicom_node import logs
+from dicom_node.compose.ledger import make_ledger, open_database, owner
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
 from dicom_node.errors import RequestError
-from dicom_node.net.receiver import check_port
 from dicom_node.metrics import MetricsServer, NodeStatus
-
-Target = Callable[[Config, int, Event], None]
+from dicom_node.net.receiver import check_port
+from dicom_node.processes.common import enter
+from dicom_node.worker.outbox import Outbox
 
 _STOP_ORDER = ("receiver", "intake", "worker", "delivery")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _CALM_S = 0.2, 30.0, 60.0
@@ -35,7 +36,6 @@ class Child:
 
     kind: str
     index: int
-    target: Target
     process: SpawnProcess | None = None
     ready: Event | None = None
     started_at: float = 0.0
@@ -74,7 +74,7 @@ class Supervisor:
         signal.signal(signal.SIGINT, lambda *_: self._stopping.set())
         check_port(self.config.node.host, self.config.node.port)
         lock = self._lock_data_dir()
-        database = compose.open_database(self.config)
+        database = open_database(self.config)
         server = MetricsServer(self.config.node.host, self.config.node.metrics_port, self._status(database))
         try:
             self._sweep()
@@ -94,10 +94,10 @@ class Supervisor:
     def _plan(self) -> list[Child]:
         node = self.config.node
         return [
-            *(Child("receiver", i, processes.run_receiver) for i in range(node.receivers)),
-            Child("intake", 0, processes.run_intake),
-            *(Child("worker", i, processes.run_worker) for i in range(node.workers)),
-            Child("delivery", 0, processes.run_delivery),
+            *(Child("receiver", i) for i in range(node.receivers)),
+            Child("intake", 0),
+            *(Child("worker", i) for i in range(node.workers)),
+            Child("delivery", 0),
         ]
 
     def _lock_data_dir(self) -> IO[str]:
@@ -111,12 +111,14 @@ class Supervisor:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.close()
-            raise RequestError(f"another node is running in {data_dir}: stop it or choose another node.data_dir") from error
+            raise RequestError(
+                f"another node is running in {data_dir}: stop it or choose another node.data_dir"
+            ) from error
         return file
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-done; nothing of it was ever acknowledged or published."""
-        left = compose.make_outbox(self.config).sweep()
+        left = Outbox(self.config.node.data_dir.resolve() / "outbox").sweep()
         if left:
             log.info("outbox_swept", folders=left)
 
@@ -124,7 +126,7 @@ class Supervisor:
         self._recover(database, child)
         child.ready = context.Event()
         child.process = context.Process(
-            target=child.target, args=(self.config, child.index, child.ready), name=child.name
+            target=enter, args=(child.kind, self.config, child.index, child.ready), name=child.name
         )
         child.process.start()
         child.started_at = time.monotonic()
@@ -135,13 +137,13 @@ class Supervisor:
 
         Receivers clean up after their own kind when they start.
         """
-        owner = processes.owner(self.config, child.kind, child.index)
-        ledger, now = compose.make_ledger(self.config), time.time()
+        name = owner(self.config, child.kind, child.index)
+        ledger, now = make_ledger(self.config), time.time()
         with database.begin() as tx:
             if child.kind == "worker":
-                ledger.release_worker(tx, owner, now)
+                ledger.release_worker(tx, name, now)
             elif child.kind == "delivery":
-                ledger.release_delivery(tx, owner, now)
+                ledger.release_delivery(tx, name, now)
 
     def _watch(self, context: SpawnContext, database: Database) -> None:
         announced = False
@@ -176,7 +178,9 @@ class Supervisor:
         deadline = time.monotonic() + self.config.node.drain_s
         log.info("draining", seconds=self.config.node.drain_s)
         for kind in _STOP_ORDER:
-            living = [c.process for c in self._children if c.kind == kind and c.process is not None and c.process.is_alive()]
+            living = [
+                c.process for c in self._children if c.kind == kind and c.process is not None and c.process.is_alive()
+            ]
             for process in living:
                 process.terminate()
             for process in living:
@@ -195,7 +199,5 @@ class Supervisor:
             database=database,
             data_dir=self.config.node.data_dir.resolve(),
             min_free_mb=self.config.node.min_free_mb,
-            processes=lambda: {
-                c.name: (c.ready is not None and c.ready.is_set(), c.restarts) for c in self._children
-            },
+            processes=lambda: {c.name: (c.ready is not None and c.ready.is_set(), c.restarts) for c in self._children},
         )

@@ -55,7 +55,10 @@ def picture(before: Volume, after: Volume, truth: Volume | None, z: int, path: P
     panels = [
         (f"before, {low:g} to {high:g} HU", _grey(before.pixels[z], _WINDOW_HU)),
         ("after, same window", _grey(after.pixels[z], _WINDOW_HU)),
-        (f"after - before, {_DIFFERENCE_HU[0]:g} to {_DIFFERENCE_HU[1]:g} HU", _grey(after.pixels[z] - before.pixels[z], _DIFFERENCE_HU)),
+        (
+            f"after - before, {_DIFFERENCE_HU[0]:g} to {_DIFFERENCE_HU[1]:g} HU",
+            _grey(after.pixels[z] - before.pixels[z], _DIFFERENCE_HU),
+        ),
     ]
     if truth is not None:
         panels.append(("truth, same window", _grey(truth.pixels[z], _WINDOW_HU)))

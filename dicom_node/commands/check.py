@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from dicom_node import compose
 from dicom_node.commands.output import JsonFlag, Output
+from dicom_node.compose.ledger import open_database
 from dicom_node.config import Config, load_config
 from dicom_node.errors import NodeError
 from dicom_node.net.sender import Sender
@@ -54,7 +54,9 @@ def check(
 def _plugins(catalogue: Catalogue) -> list[Finding]:
     findings = [Finding(f"corrector {b.name}", False, b.reason) for b in catalogue.broken]
     for name, spec in sorted(catalogue.specs.items()):
-        findings.append(Finding(f"corrector {name}", True, f"version {spec.version}, methods {', '.join(spec.methods)}"))
+        findings.append(
+            Finding(f"corrector {name}", True, f"version {spec.version}, methods {', '.join(spec.methods)}")
+        )
         for method, reference in sorted(spec.weights.items()):
             try:
                 verify(reference)
@@ -86,7 +88,7 @@ def _storage(config: Config) -> list[Finding]:
     enough = free_mb >= config.node.min_free_mb
     findings = [Finding("disk", enough, f"{free_mb:.0f} MB free at {data_dir}, {config.node.min_free_mb:g} needed")]
     try:
-        with compose.open_database(config).read():
+        with open_database(config).read():
             findings.append(Finding("ledger", True, "opened"))
     except NodeError as error:
         findings.append(Finding("ledger", False, str(error)))

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from dicom_node import compose
 from dicom_node.commands.output import Advance, JsonFlag, Output
+from dicom_node.compose.routing import rules_of
 from dicom_node.config import Config, load_config
 from dicom_node.contracts import CorrectorSpec, InputSet
 from dicom_node.dicom.scan import Rejected, ScanResult, scan
@@ -61,7 +61,9 @@ def correct(
         result = route_series(found, chosen, rules, catalogue)
         report = Report()
         for file in found.rejected:
-            report.skipped.append({"series_instance_uid": file.series_instance_uid, "file": str(file.file), "reason": file.reason})
+            report.skipped.append(
+                {"series_instance_uid": file.series_instance_uid, "file": str(file.file), "reason": file.reason}
+            )
         taken = {uid for s in result.input_sets for uid in series_uids(s)}
         for explanation in result.explanations:
             if explanation.series_instance_uid not in taken and not explanation.taken:
@@ -94,9 +96,11 @@ def scan_inputs(inputs: list[Path], advance: Advance) -> ScanResult:
     return found
 
 
-def route_series(found: ScanResult, chosen: CorrectorSpec | None, config: Config, catalogue: Catalogue) -> RoutingResult:
+def route_series(
+    found: ScanResult, chosen: CorrectorSpec | None, config: Config, catalogue: Catalogue
+) -> RoutingResult:
     """By the rules, or towards one corrector when the user named it."""
-    rules = compose.rules_of(config)
+    rules = rules_of(config)
     if chosen is not None:
         return route_for(found.series, chosen, rules)
     return route(found.series, rules, catalogue.specs, config.default_send_to)
@@ -142,7 +146,9 @@ def _one(
     try:
         for bad in rejected:
             if bad.series_instance_uid in uids:
-                raise UnusableSeries(f"series {bad.series_instance_uid} holds {bad.file}, which cannot be used: {bad.reason}")
+                raise UnusableSeries(
+                    f"series {bad.series_instance_uid} holds {bad.file}, which cannot be used: {bad.reason}"
+                )
         folder = out / f"{spec.name}-{name}-{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
         _make_folder(folder)
         built = build(spec, name, device, parameters)
@@ -154,7 +160,13 @@ def _one(
         return
     except NodeError as error:
         report.failed.append(
-            {"corrector": spec.name, "method": name, "source_series": list(uids), "code": error.code, "error": str(error)}
+            {
+                "corrector": spec.name,
+                "method": name,
+                "source_series": list(uids),
+                "code": error.code,
+                "error": str(error),
+            }
         )
         return
     if not outcome.changed:
@@ -187,7 +199,9 @@ def _installed(catalogue: Catalogue, name: str) -> CorrectorSpec:
     if name in catalogue.specs:
         return catalogue.specs[name]
     broken = next((f": it is broken: {b.reason}" for b in catalogue.broken if b.name == name), "")
-    raise RequestError(f"the corrector {name!r} is not installed{broken}; installed: {', '.join(sorted(catalogue.specs)) or 'none'}")
+    raise RequestError(
+        f"the corrector {name!r} is not installed{broken}; installed: {', '.join(sorted(catalogue.specs)) or 'none'}"
+    )
 
 
 def _make_folder(folder: Path) -> None:
@@ -214,6 +228,10 @@ def _print(output: Output, report: Report) -> None:
     for warning in dict.fromkeys(w for s in report.series for w in s["warnings"]):  # type: ignore[attr-defined]
         output.line(f"warning: {warning}")
     if report.skipped:
-        output.table("Skipped", ["series or file", "reason"], [[s.get("file") or s["series_instance_uid"], s["reason"]] for s in report.skipped])
+        output.table(
+            "Skipped",
+            ["series or file", "reason"],
+            [[s.get("file") or s["series_instance_uid"], s["reason"]] for s in report.skipped],
+        )
     for failure in report.failed:
         output.line(f"failed: {failure['corrector']} {failure['method']}: {failure['error']}")

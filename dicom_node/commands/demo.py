@@ -44,13 +44,15 @@ class Received:
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Folder for what the demo writes; its old demo is replaced.")] = Path(
-        "demo-out"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder for what the demo writes; its old demo is replaced.")
+    ] = Path("demo-out"),
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder with real CT; default: ../shared/data where it exists.")
     ] = None,
-    synthetic: Annotated[bool, typer.Option("--synthetic", help="Use the synthetic pelvis even if there is real CT.")] = False,
+    synthetic: Annotated[
+        bool, typer.Option("--synthetic", help="Use the synthetic pelvis even if there is real CT.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the simulated metal.")] = 1,
     as_json: JsonFlag = False,
 ) -> None:
@@ -75,11 +77,13 @@ def demo(
             _wait_delivered(out, advance)
             seconds = time.monotonic() - started
             pacs.save(out / "pacs")
-    received = [
-        Received(s.series_instance_uid, s.modality, len(s.instances)) for s in scan([out / "pacs"]).series
-    ]
+    received = [Received(s.series_instance_uid, s.modality, len(s.instances)) for s in scan([out / "pacs"]).series]
     output.line(f"Came back to the PACS within {seconds:.1f} s of the push (quiet period of 1 s included):")
-    output.table("Derived series", ["series", "modality", "images"], [[r.series_instance_uid, r.modality, r.instances] for r in received])
+    output.table(
+        "Derived series",
+        ["series", "modality", "images"],
+        [[r.series_instance_uid, r.modality, r.instances] for r in received],
+    )
     result, image = _compare(study, out)
     if result is not None:
         output.line(
@@ -185,7 +189,7 @@ def _wait(condition: object, process: subprocess.Popen[bytes], out: Path, what: 
 
 def _page(port: int, path: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:  # noqa: S310  loopback
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
             return str(answer.read().decode()).strip()
     except (urllib.error.URLError, OSError):
         return ""

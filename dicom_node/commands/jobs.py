@@ -12,8 +12,8 @@ from typing import Annotated
 import typer
 from sqlalchemy import Connection
 
-from dicom_node import compose
 from dicom_node.commands.output import JsonFlag, Output
+from dicom_node.compose.ledger import make_ledger, open_database
 from dicom_node.config import Config, load_config
 from dicom_node.database.engine import Database
 from dicom_node.errors import RequestError
@@ -42,7 +42,9 @@ def list_jobs(
     with _ledger(config) as (database, ledger), database.read() as tx:
         jobs = ledger.find(tx, state=state, limit=limit)
     output.document({"jobs": [_summary(job) for job in jobs]})
-    rows = [[j.id[:12], j.state, j.corrector, j.method, j.version, j.attempts, _when(j.updated_at), _why(j)] for j in jobs]
+    rows = [
+        [j.id[:12], j.state, j.corrector, j.method, j.version, j.attempts, _when(j.updated_at), _why(j)] for j in jobs
+    ]
     output.table("Jobs", ["id", "state", "corrector", "method", "version", "attempts", "updated", "why"], rows)
 
 
@@ -62,22 +64,53 @@ def show(job_id: JobArgument, config: ConfigOption = None, as_json: JsonFlag = F
             "input_digest": job.input_digest,
             "source_series": sorted({i.series_instance_uid for i in job.inputs}),
             "inputs": len(job.inputs),
-            "outputs": [{"role": o.role, "series_instance_uid": o.series_instance_uid, "instances": len(o.instances)} for o in job.outputs],
+            "outputs": [
+                {"role": o.role, "series_instance_uid": o.series_instance_uid, "instances": len(o.instances)}
+                for o in job.outputs
+            ],
             "deliveries": [
-                {"peer": d.peer, "state": str(d.state), "attempts": d.attempts, "sent": len(d.statuses), "verified": d.verified, "error": d.error}
+                {
+                    "peer": d.peer,
+                    "state": str(d.state),
+                    "attempts": d.attempts,
+                    "sent": len(d.statuses),
+                    "verified": d.verified,
+                    "error": d.error,
+                }
                 for d in deliveries
             ],
-            "events": [{"at": _when(e.at), "peer": e.peer, "from": e.origin, "to": e.target, "code": e.code, "message": e.message} for e in events],
+            "events": [
+                {
+                    "at": _when(e.at),
+                    "peer": e.peer,
+                    "from": e.origin,
+                    "to": e.target,
+                    "code": e.code,
+                    "message": e.message,
+                }
+                for e in events
+            ],
         }
     )
     output.line(f"job {job.id}: {job.state}, {job.corrector} {job.method}, version {job.version}, route {job.route}")
-    output.table("Outputs", ["role", "series", "images"], [[o.role, o.series_instance_uid, len(o.instances)] for o in job.outputs])
+    output.table(
+        "Outputs",
+        ["role", "series", "images"],
+        [[o.role, o.series_instance_uid, len(o.instances)] for o in job.outputs],
+    )
     output.table(
         "Deliveries",
         ["peer", "state", "attempts", "sent", "verified", "error"],
         [[d.peer, d.state, d.attempts, len(d.statuses), d.verified or "-", d.error or "-"] for d in deliveries],
     )
-    output.table("History", ["when", "from", "to", "what"], [[_when(e.at), f"{e.peer} {e.origin}" if e.peer else e.origin or "-", e.target, e.message or e.code] for e in events])
+    output.table(
+        "History",
+        ["when", "from", "to", "what"],
+        [
+            [_when(e.at), f"{e.peer} {e.origin}" if e.peer else e.origin or "-", e.target, e.message or e.code]
+            for e in events
+        ],
+    )
 
 
 @app.command("retry")
@@ -105,9 +138,11 @@ def _steer(job_id: str, config: Path | None, as_json: bool, verb: str) -> None:
 def _ledger(path: Path | None) -> Iterator[tuple[Database, JobLedger]]:
     config = load_config(path) if path else Config()
     if config.node.database == "sqlite" and not (config.node.data_dir / "node.sqlite").exists():
-        raise RequestError(f"there is no ledger in {config.node.data_dir} yet: has the node run with this configuration?")
-    with closing(compose.open_database(config)) as database:
-        yield database, compose.make_ledger(config)
+        raise RequestError(
+            f"there is no ledger in {config.node.data_dir} yet: has the node run with this configuration?"
+        )
+    with closing(open_database(config)) as database:
+        yield database, make_ledger(config)
 
 
 def _full_id(ledger: JobLedger, tx: Connection, start: str) -> str:

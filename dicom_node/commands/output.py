@@ -54,7 +54,13 @@ class Output:
         if self.as_json or not sys.stderr.isatty():
             yield lambda what, done, total: None
             return
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+        )
         with Progress(*columns, console=self._err, transient=True) as bars:
             tasks: dict[str, object] = {}
 

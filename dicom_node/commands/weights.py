@@ -18,7 +18,12 @@ def list_weights(as_json: JsonFlag = False) -> None:
     output = Output(as_json)
     catalogue = discover()
     packages = [
-        {"corrector": name, "method": method, "sha256": reference.sha256, "directory": f"{reference.package}/{reference.directory}"}
+        {
+            "corrector": name,
+            "method": method,
+            "sha256": reference.sha256,
+            "directory": f"{reference.package}/{reference.directory}",
+        }
         for name, method, reference in list_packages(catalogue)
     ]
     without = [
@@ -28,7 +33,9 @@ def list_weights(as_json: JsonFlag = False) -> None:
         if method not in spec.weights
     ]
     output.document({"packages": packages, "without_weights": without})
-    rows = [[p["corrector"], p["method"], p["sha256"] or "needs none", p["directory"] or "-"] for p in packages + without]
+    rows = [
+        [p["corrector"], p["method"], p["sha256"] or "needs none", p["directory"] or "-"] for p in packages + without
+    ]
     output.table("Weights", ["corrector", "method", "sha256", "directory"], rows)
 
 

@@ -71,7 +71,9 @@ class Volume:
         if self.axes not in AXES:
             raise ValueError(f"axes must be one of {AXES}, got {self.axes!r}")
         if self.pixels.dtype != np.float32 or self.pixels.ndim != len(self.axes):
-            raise ValueError(f"pixels must be float32 with axes {self.axes}, got {self.pixels.dtype} {self.pixels.shape}")
+            raise ValueError(
+                f"pixels must be float32 with axes {self.axes}, got {self.pixels.dtype} {self.pixels.shape}"
+            )
         if self.pixels.shape[-3:] != self.geometry.shape:
             raise ValueError(f"pixels have shape {self.pixels.shape}, geometry says {self.geometry.shape}")
         if self.padding is not None and self.padding.shape != self.pixels.shape:

@@ -44,7 +44,9 @@ def _on_grid(name: str, image: str, role: str, shape: tuple[int, ...], inputs: M
     if role not in inputs:
         raise GuardViolation(f"corrector {name}: {image!r} lies on the unknown role {role!r}")
     if shape != inputs[role].geometry.shape:
-        raise GuardViolation(f"corrector {name}: {image!r} has shape {shape}, role {role!r} {inputs[role].geometry.shape}")
+        raise GuardViolation(
+            f"corrector {name}: {image!r} has shape {shape}, role {role!r} {inputs[role].geometry.shape}"
+        )
 
 
 def _same_grid(name: str, role: str, before: Volume, after: Volume) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ Step = Callable[[str], None]
 """Told the name of each step as it begins: `read`, `correct`, `derive`."""
 
 log = logs.get("worker.pipeline")
+
+_FRAMES = 4
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,7 @@ def run(task: Task, corrector: Corrector, folder: Path, step: Step | None = None
     """
     step = step or (lambda _: None)
     step("read")
-    loaded = {
-        role: read_volume(instances, task.spec.inputs[role]) for role, instances in sorted(task.roles.items())
-    }
+    loaded = {role: read_volume(instances, task.spec.inputs[role]) for role, instances in sorted(task.roles.items())}
     step("correct")
     correction = check(task.spec, {r: v.volume for r, v in loaded.items()}, _correct(task.spec, corrector, loaded))
     if not correction.changed:
@@ -108,15 +109,12 @@ def _correct(spec: CorrectorSpec, corrector: Corrector, loaded: Mapping[str, Loa
         return corrector.correct(inputs)
     except NodeError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a plugin may raise anything; it becomes one error of ours
         # The exception's text may quote header values, so only its type and place are kept.
         raise CorrectorFailed(f"corrector {spec.name} raised {type(error).__name__} at {_place(error)}") from None
 
 
 def _place(error: BaseException) -> str:
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is None:
-        return "an unknown line"
-    return f"{Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno}"
+    """The innermost lines that were running, outermost first."""
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    return " > ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames) or "an unknown line"

@@ -151,7 +151,9 @@ class Worker:
         try:
             return self._catalogue.specs[name]
         except KeyError:
-            raise PluginError(f"the corrector {name!r} is not installed here; installed: {sorted(self._catalogue.specs)}") from None
+            raise PluginError(
+                f"the corrector {name!r} is not installed here; installed: {sorted(self._catalogue.specs)}"
+            ) from None
 
     def _task(self, job: Job) -> Task:
         spec = self._spec(job.corrector)
@@ -206,7 +208,9 @@ def _instance(item: JobInput) -> RoleInstance:
     """Read the header again and make sure that the archive still holds what the job was made for."""
     header = read_header(item.file)
     if header.sop_instance_uid != item.sop_instance_uid or header.sha256 != item.sha256:
-        raise InputError(f"{item.file} is no longer the instance {item.sop_instance_uid} that was received: restore the archive")
+        raise InputError(
+            f"{item.file} is no longer the instance {item.sop_instance_uid} that was received: restore the archive"
+        )
     return RoleInstance(header, item.captures)
 
 

@@ -116,11 +116,11 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, *, ae_title: str = "ORTHANC", **settings: object) -> Iterator[Orthanc]:
+def orthanc(folder: Path, *, ae_title: str = "ORTHANC", port: int | None = None, **settings: object) -> Iterator[Orthanc]:
     """Start Orthanc with its storage in `folder`; `settings` go into its configuration."""
     program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
     folder.mkdir(parents=True, exist_ok=True)
-    peer = Orthanc(ae_title, free_port(), free_port())
+    peer = Orthanc(ae_title, port or free_port(), free_port())
     configuration = {
         "Name": "test", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
         "DicomAet": ae_title, "DicomPort": peer.port, "HttpPort": peer.http_port, "RemoteAccessAllowed": False,

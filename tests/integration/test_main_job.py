@@ -15,6 +15,8 @@ import pytest
 from node import Node, node
 from peers import Orthanc, wait_until
 
+from dicom_node.testing.peer import ScriptedScu
+
 KEPT = (
     "PatientID",
     "PatientName",
@@ -85,10 +87,10 @@ def test_nothing_that_the_node_writes_outside_its_stores_holds_patient_data(
     tmp_path: Path, running: Node, storescu: Callable[..., object]
 ) -> None:
     hip_study.write(tmp_path / "study")
-    (tmp_path / "study" / "broken.dcm").write_bytes(
-        (tmp_path / "study").joinpath(next(iter(sorted((tmp_path / "study").iterdir()))).name).read_bytes()[:-500]
-    )
-    storescu(running.port, [tmp_path / "study"])
+    assert storescu(running.port, [tmp_path / "study"]).returncode == 0
+    garbage = b"\x10\x00\x10\x00PN\x0a\x00CANARY^BAD" * 3
+    ScriptedScu(running.port).store_bytes("1.2.840.10008.5.1.4.1.1.2", "1.2.3.4.5", garbage)
+    wait_until(lambda: running.events("instance_quarantined"), what="the garbage in quarantine")
     running.wait_jobs("DELIVERED")
     said = running.log() + running.page("/metrics")[1] + running.page("/readyz")[1]
     said += running.run("jobs", "list").stdout + running.run("check").stdout
@@ -138,7 +140,7 @@ def test_an_unreachable_pacs_costs_time_and_nothing_else(tmp_path: Path, storesc
             lambda: one.events("delivery_failed") or one.events("delivery_postponed"),
             what="a refused delivery in the log",
         )
-        with peers.orthanc(tmp_path / "orthanc", DicomPort=port) as pacs:
+        with peers.orthanc(tmp_path / "orthanc", port=port) as pacs:
             one.wait_jobs("DELIVERED")
             assert len(corrected_images(pacs)) == 8
 

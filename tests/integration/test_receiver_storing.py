@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 import psutil
 import pytest
 from nodes import ReceiverNode, node_config, receivers
-from peers import wait_until
+from peers import accepts_connections, wait_until
 from pydicom import dcmread
 from pydicom.uid import (
     MPEG2MPML,
@@ -178,7 +178,7 @@ def test_drain_finishes_what_is_running_and_refuses_what_is_new(tmp_path: Path) 
         wait_until(lambda: len(scanner.statuses) > 3)
         process = node.processes[0]
         os.kill(process.pid or 0, signal.SIGTERM)
-        wait_until(lambda: not ScriptedScu(node.port).echo(), what="port closed")
+        wait_until(lambda: not accepts_connections(node.port), what="port closed")
         thread.join()
         assert [status for _, status in scanner.statuses] == [0] * 30
         process.join(20)

@@ -29,7 +29,12 @@ def test_a_line_is_one_json_object_with_its_context(stream: io.StringIO) -> None
         logs.get("net.receiver").info("instance_stored", status="0x0000")
     logs.get("net.receiver").info("idle")
     first, second = lines(stream)
-    assert (first["event"], first["job"], first["status"], first["logger"]) == ("instance_stored", "j1", "0x0000", "net.receiver")
+    assert (first["event"], first["job"], first["status"], first["component"]) == (
+        "instance_stored",
+        "j1",
+        "0x0000",
+        "net.receiver",
+    )
     assert "job" not in second
 
 

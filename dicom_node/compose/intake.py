@@ -1,0 +1,25 @@
+"""The stage that files, waits for completeness, and routes."""
+
+from __future__ import annotations
+
+from dicom_node.archive.index import ArchiveIndex
+from dicom_node.archive.store import ArchiveStore
+from dicom_node.compose.ledger import make_ledger
+from dicom_node.compose.routing import make_planner
+from dicom_node.config import Config
+from dicom_node.database.engine import Database
+from dicom_node.net.intake import Intake
+
+
+def make_intake(config: Config, database: Database) -> Intake:
+    """Intake into this configuration's archive."""
+    data_dir = config.node.data_dir.resolve()
+    return Intake(
+        database=database,
+        index=ArchiveIndex(data_dir),
+        ledger=make_ledger(config),
+        store=ArchiveStore(data_dir / "archive"),
+        quarantine=data_dir / "quarantine",
+        quiet_s=config.intake.quiet_s,
+        plan=make_planner(config),
+    )

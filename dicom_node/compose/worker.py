@@ -1,0 +1,25 @@
+"""The stage that corrects."""
+
+from __future__ import annotations
+
+from dicom_node.compose.ledger import make_ledger
+from dicom_node.config import Config
+from dicom_node.database.engine import Database
+from dicom_node.plugins.catalogue import discover
+from dicom_node.plugins.loader import build
+from dicom_node.worker.outbox import Outbox
+from dicom_node.worker.process import Worker
+
+
+def make_worker(config: Config, database: Database, owner: str) -> Worker:
+    """A worker for the configured device."""
+    return Worker(
+        owner=owner,
+        device=config.node.device,
+        lease_s=config.jobs.lease_s,
+        database=database,
+        ledger=make_ledger(config),
+        outbox=Outbox(config.node.data_dir.resolve() / "outbox"),
+        catalogue=discover(),
+        build=build,
+    )

@@ -1,0 +1,1 @@
+"""What each spawned process of `dicom-node serve` runs, a module for each kind."""

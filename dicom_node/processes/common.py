@@ -1,0 +1,67 @@
+"""What all children of the supervisor do alike."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import wait
+from multiprocessing.synchronize import Event
+
+from dicom_node import logs
+from dicom_node.config import Config
+from dicom_node.errors import NodeError
+
+IDLE_S = 0.1
+"""Pause of a stage that found nothing to do [s]."""
+_TROUBLED_S = 2.0
+
+log = logs.get("process")
+
+
+def enter(kind: str, config: Config, index: int, ready: Event) -> None:
+    """Run the child of this kind, `dicom_node.processes.<kind>`; imported here, so that only the child pays for it."""
+    importlib.import_module(f"dicom_node.processes.{kind}").run(config, index, ready)
+
+
+def begin(name: str) -> threading.Event:
+    """Set up logging, signals and the watch over the supervisor; the event is set by SIGTERM."""
+    logs.configure(process=name)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    end_with_parent()
+    return stop
+
+
+def end_with_parent() -> None:
+    """End at once when the supervisor is gone: whoever restarts it needs the port, and every stage can be killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
+
+
+def repeat(stop: threading.Event, step: Callable[[], bool], idle_s: float) -> None:
+    """Repeat a step until told to stop; trouble around it (disk, database) is logged and tried again.
+
+    Args:
+        stop: ends the loop.
+        step: returns whether it found something to do.
+        idle_s: pause when it did not [s].
+    """
+    while not stop.is_set():
+        try:
+            pause = 0.0 if step() else idle_s
+        except NodeError as error:
+            log.error("step_failed", code=error.code, error=str(error))
+            pause = _TROUBLED_S
+        if pause:
+            stop.wait(pause)
+
+
+def _watch(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(70)
