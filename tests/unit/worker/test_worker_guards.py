@@ -28,7 +28,11 @@ SPEC = CorrectorSpec(
     methods={"m": "does"},
     default_method="m",
     factory="a:b",
-    limits={"ct": Limits(lowest=-1024, highest=3071, largest_change=500, largest_mean_change=100, largest_changed_fraction=0.5)},
+    limits={
+        "ct": Limits(
+            lowest=-1024, highest=3071, largest_change=500, largest_mean_change=100, largest_changed_fraction=0.5
+        )
+    },
 )
 
 
