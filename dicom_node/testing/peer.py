@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from socketserver import BaseServer
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation, AssociationSocket
+from pynetdicom.transport import AddressInformation, AssociationSocket, ThreadedAssociationServer
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -87,8 +88,9 @@ class ScriptedScp:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_FIND, self._on_find),
         ]
-        self._server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=handlers)
+        self._server = ae.make_server(("127.0.0.1", 0), evt_handlers=handlers, server_class=ThreadedAssociationServer)
         self.port = int(self._server.server_address[1])
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
 
     def __exit__(
@@ -98,7 +100,8 @@ class ScriptedScp:
         self._stopped.set()
         for association in self._server.active_associations:
             association.abort()
-        self._server.shutdown()
+        BaseServer.shutdown(self._server)
+        self._server.server_close()
 
     def save(self, folder: Path) -> list[Path]:
         """Write everything stored as DICOM files, named by order of arrival."""

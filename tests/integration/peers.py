@@ -116,7 +116,9 @@ class Orthanc:
 
 
 @contextmanager
-def orthanc(folder: Path, *, ae_title: str = "ORTHANC", port: int | None = None, **settings: object) -> Iterator[Orthanc]:
+def orthanc(
+    folder: Path, *, ae_title: str = "ORTHANC", port: int | None = None, **settings: object
+) -> Iterator[Orthanc]:
     """Start Orthanc with its storage in `folder`; `settings` go into its configuration."""
     program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
     folder.mkdir(parents=True, exist_ok=True)

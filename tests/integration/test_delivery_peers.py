@@ -71,12 +71,12 @@ def test_storescp_without_find_counts_by_status(
     assert len(there.files()) == 4
 
 
-@pytest.mark.parametrize("option", ["--refuse", "--abort-during", "--abort-after"])
+@pytest.mark.parametrize("options", [("--refuse",), ("--abort-during",), ("--abort-after",), ("--sleep-after", "60")])
 def test_hostile_storescp_then_a_good_one(
-    storescp: Callable[..., peers.StoreScp], dispatching: Dispatching, option: str
+    storescp: Callable[..., peers.StoreScp], dispatching: Dispatching, options: tuple[str, ...]
 ) -> None:
-    hostile = storescp(option)
-    sending = dispatching({"pacs": peer("STORESCP", hostile.port, timeout_s=5)})
+    hostile = storescp(*options)
+    sending = dispatching({"pacs": peer("STORESCP", hostile.port, timeout_s=2)})
     job = sending.derived("a", {"ct": ct()}, ("pacs",))
     sending.attempt()
     assert sending.job(job).state is JobState.DERIVED
@@ -87,7 +87,7 @@ def test_hostile_storescp_then_a_good_one(
     sending.later()
     sending.attempt()
     assert sending.job(job).state is JobState.DELIVERED
-    assert len(good.files()) >= 1
+    assert len({path.name for there in (hostile, good) for path in there.files()}) == 4
 
 
 def test_unreachable_peer_is_tried_for_ever(dispatching: Dispatching) -> None:
@@ -135,7 +135,7 @@ def test_peer_that_always_breaks_off_at_one_instance_ends_dead(dispatching: Disp
 
 def test_hanging_peer_holds_up_nobody_else(dispatching: Dispatching) -> None:
     with ScriptedScp(Script(hang_from=0)) as hanging, ScriptedScp() as good:
-        known = {"slow": peer("SCRIPTED", hanging.port, timeout_s=2), "pacs": peer("SCRIPTED", good.port)}
+        known = {"slow": peer("SCRIPTED", hanging.port, timeout_s=1), "pacs": peer("SCRIPTED", good.port)}
         sending = dispatching(known)
         jobs = [sending.derived(str(n), {"ct": ct(2, number=n)}, ("slow", "pacs")) for n in (1, 2)]
         stage = sending.attempt(wait=False)

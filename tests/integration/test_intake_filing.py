@@ -221,6 +221,14 @@ def test_crash_between_commit_and_removal_leaves_what_a_sweep_removes(room: Room
     later.close()
 
 
+def test_row_whose_file_is_gone_is_set_aside_and_stops_nothing(room: Room, tmp_path: Path) -> None:
+    gone, there = SyntheticSeries(slices=2).write(tmp_path / "sent")
+    room.receive(gone, 0.0).unlink()
+    room.receive(there, 0.0)
+    work(room.intake(), 0.0)
+    assert room.counts() | {"quarantined": 1, "instances": 1, "unfiled": 0} == room.counts()
+
+
 def test_patient_that_routing_trips_over_does_not_stop_the_others(room: Room, tmp_path: Path) -> None:
     room.close_association(0.0)
     for path in SyntheticSeries(slices=1).write(tmp_path / "sent"):

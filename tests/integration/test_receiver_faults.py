@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 from nodes import node_config, receivers
+from peers import wait_until
 from sqlalchemy import Connection
 
 from dicom_node.archive.index import ArchiveIndex
@@ -115,6 +119,35 @@ def test_request_without_a_data_set_is_refused(tmp_path: Path) -> None:
     with receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)):
         assert ScriptedScu(config.node.port).store_bytes(CT, "1.2.3", b"") == 0x0117
         assert spooled(config) == []
+
+
+_PARENT = """
+import multiprocessing, sys, time
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from dicom_node.net import receiver
+from nodes import node_config
+if __name__ == "__main__":
+    spawn = multiprocessing.get_context("spawn")
+    ready = spawn.Event()
+    child = spawn.Process(target=receiver.run, args=(node_config(Path(sys.argv[1])), 0, ready))
+    child.start()
+    ready.wait()
+    print(child.pid, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_receiver_ends_with_its_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(_PARENT)
+    command = [sys.executable, str(script), str(tmp_path), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+        parent.wait()
+        wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="child ended")
 
 
 def test_second_node_on_the_port_is_noticed(tmp_path: Path) -> None:
