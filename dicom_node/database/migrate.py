@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from dicom_node.database import sqlite
 from dicom_node.errors import LedgerError
@@ -23,7 +24,7 @@ def to_newest(engine: Engine) -> None:
         LedgerError: the schema is newer than this program.
         sqlalchemy.exc.SQLAlchemyError: the database cannot be reached or changed.
     """
-    if _file_is_new(engine) or _revision(engine) != NEWEST:
+    if _file_is_new(engine) or _is_not_newest(engine):
         with _alone(engine) as connection:
             _upgrade(connection)
 
@@ -41,12 +42,18 @@ def _file_is_new(engine: Engine) -> bool:
     return not path.exists() or path.stat().st_size == 0
 
 
-def _revision(engine: Engine) -> str | None:
-    with engine.connect() as connection:
-        return _revision_on(connection)
+def _is_not_newest(engine: Engine) -> bool:
+    try:
+        with engine.connect() as connection:
+            return _revision(connection) != NEWEST
+    except OperationalError:
+        if engine.dialect.name != "sqlite":
+            raise
+        # another process holds the file while it prepares it: wait for it at the lock, and look again there
+        return True
 
 
-def _revision_on(connection: Connection) -> str | None:
+def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
@@ -77,7 +84,7 @@ def _upgrade(connection: Connection) -> None:
     config = Config()
     config.set_main_option("script_location", str(script_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    found = _revision_on(connection)
+    found = _revision(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     if found is not None and found not in known:
         raise LedgerError(

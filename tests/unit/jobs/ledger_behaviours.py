@@ -432,6 +432,12 @@ class LookingBehaviour:
         assert [job.id for job in steps.find(limit=2)] == ids[:1:-1]
         assert [job.id for job in steps.find(state=JobState.UNCHANGED)] == ids[:1]
 
+    def test_ids_can_be_shortened_as_far_as_they_are_unique(self, steps):
+        job, other = (steps.submit(replace(NEW, set_key=f"set-{n}"), 0.0) for n in range(2))
+        assert steps.ids_starting_with(job.id[:12]) == [job.id]
+        assert set(steps.ids_starting_with("")) == {job.id, other.id}
+        assert steps.ids_starting_with("%") == []
+
     def test_counts_name_every_state(self, steps):
         steps.derived_job()
         steps.submit(replace(NEW, set_key="other"), 1.0)
