@@ -90,10 +90,11 @@ def figure_unit(name: str) -> Code:
 def own_code(name: str, meaning: str | None = None) -> Code:
     """A code of our scheme for a name that a corrector chose.
 
-    Code Value holds 16 characters: longer names keep their first 9, and 6 of a digest that tells them apart.
+    Code Value holds 16 characters: names that are longer, or not plain ASCII, keep their first 9 characters, and 6 of
+    a digest that tells them apart.
     """
-    value = ascii_text(name, multiline=False)
-    if len(value) > 16:
+    value = ascii_text(name)
+    if len(value) > 16 or value != name or name != name.strip():
         value = f"{value[:9]}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     return Code(value, PRIVATE_SCHEME, ascii_text(meaning or name, 64) or value)
 

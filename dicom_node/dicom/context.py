@@ -16,7 +16,7 @@ from dicom_node.contracts.headers import FileRef, RoleInstance, SeriesView
 from dicom_node.contracts.spec import Accepts
 from dicom_node.contracts.volume import AXES, TagValue, Units, Volume
 from dicom_node.dicom import synthetic_patient
-from dicom_node.dicom.files import fsync_folder, write_instance
+from dicom_node.dicom.files import write_instance
 from dicom_node.dicom.images import UNTRUE_AFTER_CHANGE
 from dicom_node.dicom.parsing import PARSE_ERRORS, quiet
 from dicom_node.dicom.pixels import stored_from
@@ -25,6 +25,7 @@ from dicom_node.dicom.reading import LoadedVolume, open_dataset, read_volume
 from dicom_node.dicom.scan import scan
 from dicom_node.dicom.uids import uid_from
 from dicom_node.dicom.words import encode
+from dicom_node.durable import sync_folder
 from dicom_node.errors import InputError, RequestError, UnusableSeries
 
 _UNITS = {"CT": Units.HU, "MR": Units.MR_SIGNAL}
@@ -123,7 +124,7 @@ class DicomCommandContext:
                 path = folder / f"{index + 1:04d}.dcm"
                 write_instance(path, dataset)
                 paths.append(path)
-        fsync_folder(folder)
+        sync_folder(folder)
         return paths
 
 

@@ -13,7 +13,7 @@ from dicom_node.contracts.corrector import Correction
 from dicom_node.contracts.spec import CorrectorSpec
 from dicom_node.contracts.volume import Volume
 from dicom_node.dicom.companions import Companion
-from dicom_node.dicom.files import fsync_folder, output_folder, write_instance
+from dicom_node.dicom.files import output_folder, write_instance
 from dicom_node.dicom.images import CorrectedInstance, corrected_dataset
 from dicom_node.dicom.naming import description_prefix, series_number
 from dicom_node.dicom.parametric_map import mapped_slices, write_parametric_map
@@ -27,6 +27,7 @@ from dicom_node.dicom.segmentation import write_segmentation
 from dicom_node.dicom.sources import RoleSources, derived_from, sources_of
 from dicom_node.dicom.validate import check_image
 from dicom_node.dicom.words import encode
+from dicom_node.durable import sync_folder
 from dicom_node.errors import DerivationError
 
 log = logs.get("dicom.derive")
@@ -129,7 +130,7 @@ class _Writer:
     def write(self) -> DerivedSet:
         """Write everything that the correction holds."""
         series = tuple(self._series())
-        fsync_folder(self._folder)
+        sync_folder(self._folder)
         return DerivedSet(self._folder, series, tuple(self._warnings))
 
     def _series(self) -> Iterator[DerivedSeries]:
@@ -171,7 +172,7 @@ class _Writer:
             files.append(DerivedFile(path, identity.instance_uid, str(dataset.SOPClassUID)))
             changed += frame.changed
             clipped += frame.clipped
-        fsync_folder(target)
+        sync_folder(target)
         if clipped:
             self._warnings.append(f"{role}: {clipped} voxels were clipped to what the source's stored bits can hold")
         metrics = {**self._correction.metrics, "changed_frames": float(changed), "clipped_voxels": float(clipped)}
@@ -221,7 +222,7 @@ class _Writer:
         return sources, companion, self._folder / output_folder(role) / "0001.dcm"
 
     def _one(self, companion: Companion, path: Path, sop_class_uid: str) -> DerivedSeries:
-        fsync_folder(path.parent)
+        sync_folder(path.parent)
         file = DerivedFile(path, companion.instance_uid, sop_class_uid)
         return DerivedSeries(companion.role, companion.series_uid, (file,), {})
 

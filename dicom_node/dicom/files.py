@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterable
 from io import BytesIO
@@ -13,7 +12,7 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from dicom_node.errors import StorageFailed, StorageFull
+from dicom_node.durable import storage_error
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.79844670788301760507879988414070381523")
 """Implementation Class UID (0002,0012) of the node; the same on the network."""
@@ -56,32 +55,10 @@ def write_instance(path: Path, dataset: Dataset, bulk: Iterable[bytes] = (), bul
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise _storage_error(error, path) from error
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make renames inside a folder durable.
-
-    Raises:
-        StorageFull, StorageFailed: the disk refuses.
-    """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        raise _storage_error(error, folder) from error
+        raise storage_error(error, path) from error
 
 
 def output_folder(role: str) -> str:
     """Folder name of an output, e.g. `map-change` for `map:change`; nothing but letters, digits, `-`, `_` and `.`."""
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_.") else "-" for c in role)
     return safe.lstrip(".") or "output"
-
-
-def _storage_error(error: OSError, path: Path) -> StorageFull | StorageFailed:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"the disk is full at {path}: free space, the job goes on by itself")
-    return StorageFailed(f"cannot write {path}: {error.strerror or type(error).__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dicom_node.contracts.spec import ParameterValue
@@ -24,26 +24,12 @@ def uid_from(*parts: object) -> str:
     return f"2.25.{uuid.UUID(bytes=bytes(raw)).int}"
 
 
-def digest_of_sources(roles: Mapping[str, Iterable[tuple[str, str]]]) -> str:
-    """Digest of an input set, whatever the order in which its instances arrived.
-
-    Args:
-        roles: for each role the (SOP Instance UID, SHA-256 of the file) of its instances.
-
-    Returns:
-        Lower-case hex SHA-256.
-    """
-    ordered = {role: sorted([uid, sha256] for uid, sha256 in pairs) for role, pairs in roles.items()}
-    canonical = json.dumps(ordered, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
-
-
 @dataclass(frozen=True, kw_only=True)
 class UidFactory:
     """Makes every UID of one derived set.
 
     Attributes:
-        input_digest: digest of all sources, independent of their order (`digest_of_sources`).
+        input_digest: digest of all sources, independent of their order.
         corrector: corrector name.
         version: corrector version.
         method: method name.

@@ -58,9 +58,9 @@ def _repeats_sign(source: StoredFrame) -> bool:
 
 
 def _clipped(source: StoredFrame, corrected: FloatArray) -> int:
-    lowest, highest = stored_range(source.bits_stored, source.signed)
-    stored = np.rint((corrected.astype(np.float64) - source.intercept) / source.slope)
-    outside = ((stored < lowest) | (stored > highest)) & (corrected != source.physical)
+    asked = corrected != source.physical
     if source.padding is not None:
-        outside &= ~source.padding
-    return int(np.count_nonzero(outside))
+        asked &= ~source.padding
+    lowest, highest = stored_range(source.bits_stored, source.signed)
+    stored = np.rint((corrected[asked].astype(np.float64) - source.intercept) / source.slope)
+    return int(np.count_nonzero((stored < lowest) | (stored > highest)))

@@ -190,7 +190,11 @@ def test_foreign_names_keep_their_bytes(tmp_path, syntax, patient):
         slices=3,
         patient=who,
         transfer_syntax_uid=syntax,
-        tags={"ReferringPhysicianName": who.name, "StudyDescription": who.name.replace("^", " ")[:20]},
+        tags={
+            "ReferringPhysicianName": who.name,
+            "StudyDescription": who.name.replace("^", " ")[:20],
+            "SeriesDescription": who.name.replace("^", " ")[-6:],
+        },
     )
     case = make_case(series, tmp_path / "in")
     derived = case.derive(tmp_path / "out")
@@ -200,6 +204,7 @@ def test_foreign_names_keep_their_bytes(tmp_path, syntax, patient):
             for keyword in ("PatientName", "ReferringPhysicianName", "StudyDescription", "SpecificCharacterSet"):
                 assert raw_bytes(file.path, keyword) == raw_bytes(source, keyword), (one.role, keyword)
             assert pydicom.dcmread(file.path).PatientName == who.name
+            assert pydicom.dcmread(file.path).SeriesDescription.endswith(who.name.replace("^", " ")[-6:])
 
 
 def test_foreign_text_inside_sequences_keeps_its_bytes(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dicom_node.dicom.text import ascii_text, cut, prefixed
 
@@ -52,3 +54,17 @@ def test_iso_2022_text_ends_in_its_initial_state():
 def test_short_text_is_only_prefixed():
     raw = "山田".encode("gb18030")
     assert prefixed("x: ", raw, ["gb18030"]) == b"x: " + raw + b" "
+
+
+@given(
+    st.text(st.characters(codec="iso2022_jp", exclude_categories=["Cc"]), max_size=60),
+    st.sampled_from(["iso2022_jp", "utf-8", "gb18030"]),
+    st.integers(8, 64),
+)
+def test_cutting_any_text_gives_a_prefix_of_it(text, codec, limit):
+    raw = text.encode(codec)
+    kept = cut(raw, limit, [codec])
+    assert len(kept) <= limit
+    assert text.startswith(kept.decode(codec))
+    if len(raw) <= limit:
+        assert kept == raw
