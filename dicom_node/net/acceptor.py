@@ -16,7 +16,7 @@ from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu_primitives import A_ASSOCIATE, A_P_ABORT
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.transport import AddressInformation, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AddressInformation, AssociationServer, RequestHandler
 
 from dicom_node.net.spool import Spool
 from dicom_node.net.spooling_dimse import SpoolingDimse
@@ -124,7 +124,7 @@ class StoringRequestHandler(RequestHandler):
         return association
 
 
-class SharedPortServer(ThreadedAssociationServer):
+class SharedPortServer(AssociationServer):
     """Accepts associations on a port that several processes share.
 
     Attributes:
@@ -134,7 +134,6 @@ class SharedPortServer(ThreadedAssociationServer):
         over: called in the association's thread when it has ended.
     """
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextvars
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from dicom_node import logs
 from dicom_node.config import Config, PeerSection
@@ -110,7 +112,8 @@ class Delivery:
     def _lane(self, peer: str) -> _Lane:
         if peer not in self._lanes:
             waiting: queue.Queue[DeliveryLease | None] = queue.Queue()
-            thread = threading.Thread(target=self._work, args=(waiting,), daemon=True, name=f"delivery-{peer}")
+            work = partial(contextvars.copy_context().run, self._work, waiting)
+            thread = threading.Thread(target=work, daemon=True, name=f"delivery-{peer}")
             self._lanes[peer] = _Lane(waiting, thread)
             thread.start()
         return self._lanes[peer]

@@ -5,6 +5,7 @@ An instance is answered 0x0000 only when its file is durable in the spool and it
 
 from __future__ import annotations
 
+import contextvars
 import multiprocessing
 import os
 import queue
@@ -12,12 +13,13 @@ import signal
 import socket
 import threading
 import time
+from functools import partial
 from multiprocessing import connection
 from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
 from typing import cast
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config, evt
 
 from dicom_node import logs
 from dicom_node.archive.index import ArchiveIndex
@@ -37,6 +39,7 @@ OUT_OF_RESOURCES = 0xA700
 PROCESSING_FAILURE = 0x0110
 INVALID_INSTANCE = 0x0117
 _ALL_ROWS = 10_000_000
+_AFTER_ABORT_S = 10.0
 
 
 class Receiver:
@@ -82,7 +85,9 @@ class Receiver:
             self._server = SharedPortServer(ae, (node.host, node.port), self._spool, self._store, self._over)
         except OSError as problem:
             raise RequestError(f"cannot listen on {node.host}:{node.port}: {problem.strerror}") from problem
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
+        # With the context, log lines of the threads say which process they come from.
+        serve = partial(contextvars.copy_context().run, self._server.serve_forever, 0.2)
+        threading.Thread(target=serve, daemon=True).start()
         log.info("receiver_listening", host=node.host, port=node.port, ae_title=node.ae_title, receiver=self.token)
 
     def serve(self, stop: threading.Event) -> None:
@@ -99,7 +104,8 @@ class Receiver:
         for association in server.associations():
             log.warning("association_aborted_by_drain")
             association.abort()
-        while server.associations():
+        end = time.monotonic() + _AFTER_ABORT_S
+        while server.associations() and time.monotonic() < end:
             self._close_rows(wait_s=0.05)
         self._close_rows(wait_s=0)
         log.info("receiver_stopped", receiver=self.token)
@@ -121,6 +127,9 @@ class Receiver:
             status = _status_of(problem)
             log.error("instance_not_stored", code=problem.code, status=f"0x{status:04X}", reason=str(problem))
             return status
+        except BaseException:
+            data_set.discard()
+            raise
         return SUCCESS
 
     def _keep(self, association: StoringAssociation, data_set: ReceivedDataSet) -> None:
@@ -201,6 +210,7 @@ def run(config: Config, index: int, ready: ProcessEvent | None = None) -> None:
     # Ctrl-C goes to the whole process group; the supervisor decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _end_with_parent()
+    _config.PASS_CONTEXTVARS = True
     spool = Spool(config.node.data_dir.resolve() / "spool", min_free_mb=config.node.min_free_mb)
     database = Database.open(config.database_url)
     receiver = Receiver(config, database, ArchiveIndex(config.node.data_dir.resolve()), spool)

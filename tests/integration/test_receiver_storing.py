@@ -124,6 +124,12 @@ def test_connection_dropped_in_a_data_set_leaves_no_orphan(shared: ReceiverNode)
     assert len(shared.unfiled()) == before
 
 
+def test_memory_does_not_grow_with_the_instance(shared: ReceiverNode) -> None:
+    assert ScriptedScu(shared.port).store_bytes(CT, "1.2.3.6", b"z" * 150_000_000) == 0x0000
+    peaks = [Path(f"/proc/{p.pid}/status").read_text().split("VmHWM:")[1].split()[0] for p in shared.processes]
+    assert max(map(int, peaks)) * 1024 < 200 * 2**20
+
+
 def test_absurd_pdu_length_costs_no_memory(shared: ReceiverNode) -> None:
     with socket.create_connection(("127.0.0.1", shared.port), timeout=10) as connection:
         connection.sendall(struct.pack(">BBL", 1, 0, 600_000_000) + b"\0" * 1000)
