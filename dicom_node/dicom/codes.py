@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.sr.coding import Code as ConceptCode
 
 from dicom_node.contracts.volume import Units
 from dicom_node.dicom.text import ascii_text
@@ -31,6 +32,10 @@ class Code:
         item.CodingSchemeDesignator = self.scheme
         item.CodeMeaning = self.meaning
         return item
+
+    def concept(self) -> ConceptCode:
+        """The concept as highdicom takes it."""
+        return ConceptCode(self.value, self.scheme, self.meaning)
 
     def sequence(self) -> Sequence:
         """A code sequence with this one item."""
@@ -97,6 +102,11 @@ def own_code(name: str, meaning: str | None = None) -> Code:
     if len(value) > 16 or value != name or name != name.strip():
         value = f"{value[:9]}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"
     return Code(value, PRIVATE_SCHEME, ascii_text(meaning or name, 64) or value)
+
+
+def label(name: str) -> str:
+    """Content Label or LUT Label for a name: upper case, digits, space and underscore, at most 16 (VR CS)."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in " _") else "_" for c in name.upper())[:16]
 
 
 def segment_codes(name: str, meaning: str) -> tuple[Code, Code]:

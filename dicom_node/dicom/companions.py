@@ -17,6 +17,7 @@ from dicom_node.dicom.provenance import Provenance
 from dicom_node.dicom.raw import merged, raw_value, rebuilt
 from dicom_node.dicom.references import add_equipment
 from dicom_node.dicom.sources import Source
+from dicom_node.dicom.uids import uid_from
 from dicom_node.dicom.validate import check_companion
 
 _STUDY_KEYWORDS = (
@@ -127,7 +128,9 @@ def stand_in(source: Source, header: Dataset | None, geometry: Geometry) -> Data
     dataset.Rows = dataset.Columns = 1
     if header is None:
         return dataset
-    dataset.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or source.series_instance_uid
+    dataset.FrameOfReferenceUID = header.get("FrameOfReferenceUID") or uid_from(
+        "frame of reference", source.series_instance_uid
+    )
     for keyword in (*_GEOMETRY_KEYWORDS, *_LOSSY_KEYWORDS):
         if header.get(keyword) is not None:
             setattr(dataset, keyword, header.get(keyword))

@@ -8,7 +8,6 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code as PydicomCode
 from pydicom.tag import Tag
 
 from dicom_node.contracts.corrector import ParameterMap
@@ -83,10 +82,10 @@ def write_parametric_map(
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[_mapping(quantity, name, lowest, highest)],
         voi_lut_transformations=[_window(lowest, highest)],
-        content_label=_label(name),
+        content_label=codes.label(name),
         content_description=ascii_text(quantity.meaning, 64),
         content_qualification=hd.ContentQualificationValues.RESEARCH,
-        derivation=_code(codes.MAP_DERIVATION),
+        derivation=codes.MAP_DERIVATION.concept(),
     )
     dataset = finished(made, headers[slices[0]], companion, provenance)
     _keep_laterality(dataset, headers[slices[0]])
@@ -122,13 +121,13 @@ def _range(values: FloatArray, slices: Sequence[int], role: str) -> tuple[float,
 def _mapping(quantity: ParameterMap, name: str, lowest: float, highest: float) -> hd.pm.RealWorldValueMapping:
     unit = codes.unit_code(quantity.units)
     return hd.pm.RealWorldValueMapping(
-        lut_label=_label(name),
+        lut_label=codes.label(name),
         lut_explanation=ascii_text(quantity.meaning, 64),
-        unit=_code(unit),
+        unit=unit.concept(),
         value_range=(lowest, highest),
         slope=1.0,
         intercept=0.0,
-        quantity_definition=_code(codes.own_code(name, quantity.meaning)),
+        quantity_definition=codes.own_code(name, quantity.meaning).concept(),
     )
 
 
@@ -139,12 +138,3 @@ def _window(lowest: float, highest: float) -> hd.VOILUTTransformation:
         window_width=width,
         voi_lut_function=hd.VOILUTFunctionValues.LINEAR_EXACT,
     )
-
-
-def _label(name: str) -> str:
-    """LUT and Content Label: upper case, digits, space and underscore, at most 16 characters."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in " _") else "_" for c in name.upper())[:16] or "MAP"
-
-
-def _code(code: codes.Code) -> PydicomCode:
-    return PydicomCode(code.value, code.scheme, code.meaning)

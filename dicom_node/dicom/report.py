@@ -9,7 +9,6 @@ from pathlib import Path
 import highdicom as hd
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as dicom_codes
-from pydicom.sr.coding import Code as PydicomCode
 
 from dicom_node.contracts.geometry import Geometry
 from dicom_node.dicom import codes
@@ -64,7 +63,7 @@ def write_report(
             groups.append(_group(f"Slice {z + 1}", f"slice {z}", measured, provenance, [source]))
     report = hd.sr.MeasurementReport(
         observation_context=_context(provenance),
-        procedure_reported=_code(codes.ARTEFACT_CORRECTION),
+        procedure_reported=codes.ARTEFACT_CORRECTION.concept(),
         imaging_measurements=groups,
         title=dicom_codes.DCM.ImagingMeasurementReport,
     )
@@ -94,9 +93,9 @@ def has_figures(metrics: Mapping[str, float], quality: Mapping[str, tuple[float,
 def _measurements(figures: Mapping[str, float]) -> list[hd.sr.Measurement]:
     return [
         hd.sr.Measurement(
-            name=_code(codes.own_code(name, name.replace("_", " "))),
+            name=codes.own_code(name, name.replace("_", " ")).concept(),
             value=float(f"{value:.{_DIGITS}g}"),
-            unit=_code(codes.figure_unit(name)),
+            unit=codes.figure_unit(name).concept(),
         )
         for name, value in figures.items()
         if math.isfinite(value)
@@ -132,7 +131,3 @@ def _context(provenance: Provenance) -> hd.sr.ObservationContext:
             ),
         )
     )
-
-
-def _code(code: codes.Code) -> PydicomCode:
-    return PydicomCode(code.value, code.scheme, code.meaning)

@@ -8,7 +8,6 @@ from pathlib import Path
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code as PydicomCode
 
 from dicom_node.contracts.corrector import Mask
 from dicom_node.contracts.geometry import Geometry
@@ -61,7 +60,7 @@ def write_segmentation(
         manufacturer_model_name=MODEL_NAME,
         software_versions=node_version(),
         device_serial_number=provenance.uids.device()[-64:],
-        content_label=_label(name),
+        content_label=codes.label(name),
         content_description=ascii_text(mask.meaning, 64),
     )
     dataset = finished(made, headers[slices[0]], companion, provenance)
@@ -75,12 +74,12 @@ def _segment(mask: Mask, name: str, provenance: Provenance) -> hd.seg.SegmentDes
     return hd.seg.SegmentDescription(
         segment_number=1,
         segment_label=ascii_text(mask.meaning, 64) or name,
-        segmented_property_category=_code(category),
-        segmented_property_type=_code(kind),
+        segmented_property_category=category.concept(),
+        segmented_property_type=kind.concept(),
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=ascii_text(f"{provenance.spec.name} {provenance.method}", 64),
-            family=_code(codes.own_code("ARTCORR_SEG", "Segmentation within artifact correction")),
+            family=codes.own_code("ARTCORR_SEG", "Segmentation within artifact correction").concept(),
             version=ascii_text(provenance.spec.version, 64),
         ),
         tracking_uid=provenance.uids.other("segment", name),
@@ -94,12 +93,3 @@ def _fill(dataset: Dataset, mask: Mask, order: Sequence[int]) -> None:
     packed = np.packbits(mask.voxels[list(order)].ravel(), bitorder="little").tobytes()
     dataset.PixelData = packed + b"\0" * (len(packed) % 2)
     dataset["PixelData"].VR = "OB"
-
-
-def _label(name: str) -> str:
-    """Content Label (CS): upper case, digits, space and underscore, at most 16 characters."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in " _") else "_" for c in name.upper())[:16] or "MASK"
-
-
-def _code(code: codes.Code) -> PydicomCode:
-    return PydicomCode(code.value, code.scheme, code.meaning)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from dicom_node.contracts import Correction, FileRef
 from dicom_node.dicom.headers import read_header
 from dicom_node.dicom.pixels import read_stored, stored_range
 from dicom_node.dicom.private_block import read_block
-from dicom_node.errors import DerivationError
+from dicom_node.errors import DerivationError, NodeError
 from dicom_node.testing.encoding import LOSSLESS
 from dicom_node.testing.identity import NON_LATIN
 from dicom_node.testing.series import SyntheticSeries, mr_series
@@ -61,6 +62,41 @@ def test_every_tag_is_kept_but_those_that_would_be_untrue(tmp_path, make):
         assert made.ImageType == ["DERIVED", *source.ImageType[1:]]
         assert made.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
         assert made.file_meta.MediaStorageSOPInstanceUID == made.SOPInstanceUID != source.SOPInstanceUID
+
+
+def test_what_would_be_untrue_is_gone(tmp_path):
+    icon, signature = Dataset(), Dataset()
+    icon.Rows = icon.Columns = 8
+    signature.MACIDNumber = 1
+    untrue = {
+        "IconImageSequence": Sequence([icon]),
+        "DigitalSignaturesSequence": Sequence([signature]),
+        "LargestImagePixelValue": 1,
+        "DataSetTrailingPadding": b"\0\0",
+    }
+    case = make_case(SyntheticSeries(slices=3, tags=untrue), tmp_path / "in")
+    for source, made in pairs(case, case.derive(tmp_path / "out")):
+        assert all(keyword in source for keyword in untrue)
+        assert not any(keyword in made for keyword in untrue)
+
+
+def test_sources_in_a_zip_are_read_in_place(tmp_path):
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in")
+    with zipfile.ZipFile(tmp_path / "study.zip", "w") as archive:
+        for path in case.sources:
+            archive.write(path, f"a/{path.name}")
+    loaded = case.loaded["image"]
+    zipped = replace(loaded, sources=tuple(FileRef(tmp_path / "study.zip", f"a/{r.path.name}") for r in loaded.sources))
+    plain, packed = case.derive(tmp_path / "one"), replace(case, loaded={"image": zipped}).derive(tmp_path / "two")
+    for one, two in zip(plain.series[0].files, packed.series[0].files, strict=True):
+        assert one.path.read_bytes() == two.path.read_bytes()
+
+
+def test_a_source_that_has_gone_is_named(tmp_path):
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in")
+    case.loaded["image"].sources[1].path.unlink()
+    with pytest.raises(NodeError, match=case.loaded["image"].sources[1].path.name):
+        case.derive(tmp_path / "out")
 
 
 def test_identity_and_provenance(tmp_path):
