@@ -82,9 +82,10 @@ def run(task: Task, corrector: Corrector, folder: Path, step: Step | None = None
     step("read")
     loaded = {role: read_volume(instances, task.spec.inputs[role]) for role, instances in sorted(task.roles.items())}
     step("correct")
+    left_out = tuple(_left_out(role, item) for role, item in sorted(loaded.items()) if item.left_out)
     correction = check(task.spec, {r: v.volume for r, v in loaded.items()}, _correct(task.spec, corrector, loaded))
     if not correction.changed:
-        return Outcome(False, correction.reason, None, correction.warnings, correction.metrics)
+        return Outcome(False, correction.reason, None, left_out + correction.warnings, correction.metrics)
     step("derive")
     provenance = Provenance(
         spec=task.spec,
@@ -98,7 +99,11 @@ def run(task: Task, corrector: Corrector, folder: Path, step: Step | None = None
         device=correction.device,
     )
     derived = derive(task.spec, correction, loaded, provenance, folder)
-    return Outcome(True, "", derived, correction.warnings + tuple(derived.warnings), correction.metrics)
+    return Outcome(True, "", derived, left_out + correction.warnings + derived.warnings, correction.metrics)
+
+
+def _left_out(role: str, item: LoadedVolume) -> str:
+    return f"{role}: {len(item.left_out)} localizer or reference images of the series are not part of the volume"
 
 
 def _correct(spec: CorrectorSpec, corrector: Corrector, loaded: Mapping[str, LoadedVolume]) -> object:

@@ -15,6 +15,7 @@ from node import Node, node
 from peers import Orthanc, storescu_command, wait_until
 
 SLICES = 24
+QUICK = {"name": "hip", "when": {"Modality": "CT"}, "corrector": "hipct", "method": "li", "parameters": {"n_angles": 180}}
 VICTIMS = ("receiver-0", "receiver-1", "intake-0", "worker-0", "delivery-0", "supervisor")
 
 
@@ -39,9 +40,8 @@ def test_the_end_state_is_the_same(
     rng = random.Random(victim)
     study = tmp_path / "study"
     hip_study.write(study, slices=SLICES, metal_slices=tuple(range(6, 18)))
-    with node(
-        tmp_path / "node", {"pacs": {"ae_title": orthanc.ae_title, "host": "127.0.0.1", "port": orthanc.port}}
-    ) as one:
+    pacs = {"ae_title": orthanc.ae_title, "host": "127.0.0.1", "port": orthanc.port}
+    with node(tmp_path / "node", {"pacs": pacs}, routes=[QUICK]) as one:
         push = subprocess.Popen(
             storescu_command(one.port, [study]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
