@@ -15,8 +15,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from dicom_node.database import migrate, sqlite
 from dicom_node.errors import LedgerError, StorageFull
 
-_LOCKED_TRIES = 15
-_LOCKED_WAIT_S = 0.05
+_PATIENCE_S = 15.0
+"""Longest wait for other writers of a SQLite file [s]."""
+_LOOK_AGAIN_S = (0.0005, 0.002)
+"""Shortest and longest pause between two looks at its lock [s]; a write takes about as long."""
 
 
 class Database:
@@ -24,7 +26,8 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._reader = engine
-        self._writer = engine.execution_options(**{sqlite.WRITES: True})
+        # told at once that the file is locked, a writer waits in `_connected` instead
+        self._writer = engine.execution_options(**{sqlite.WRITES: 0})
         self._random = random.Random()
 
     @classmethod
@@ -81,15 +84,16 @@ class Database:
     @contextmanager
     def _connected(self, engine: Engine) -> Iterator[Connection]:
         with engine.connect() as connection:
-            for tries_left in range(_LOCKED_TRIES, 0, -1):
+            give_up = time.monotonic() + _PATIENCE_S
+            while True:
                 try:
                     transaction = connection.begin()
                     break
                 except DBAPIError as error:
-                    if tries_left == 1 or not _locked(error):
+                    if not _locked(error) or time.monotonic() > give_up:
                         raise
-                    # SQLite's own busy handler is unfair under load; a random pause lets another waiter in
-                    time.sleep(self._random.uniform(0, _LOCKED_WAIT_S))
+                    # short random pauses: SQLite's own ever longer ones starve a waiter for seconds
+                    time.sleep(self._random.uniform(*_LOOK_AGAIN_S))
             with transaction:
                 yield connection
 

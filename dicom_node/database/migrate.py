@@ -14,6 +14,8 @@ from dicom_node.errors import LedgerError
 
 NEWEST = "0001"
 """Revision of the newest script in `migrations/versions`; saves every process the import of Alembic."""
+_PATIENCE_MS = 30_000
+"""Wait for a process that writes already, because it was quicker to open the same new file [ms]."""
 _LOCK_NUMBER = 0x6469636F6D6E6F64
 
 
@@ -67,7 +69,7 @@ def _alone(engine: Engine) -> Iterator[Connection]:
         path = Path(str(engine.url.database))
         with sqlite.migration_lock(path):
             sqlite.use_write_ahead_log(path)
-            with engine.execution_options(**{sqlite.WRITES: True}).begin() as connection:
+            with engine.execution_options(**{sqlite.WRITES: _PATIENCE_MS}).begin() as connection:
                 yield connection
     else:
         with engine.begin() as connection:

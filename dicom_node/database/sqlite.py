@@ -12,8 +12,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, event
 
 WRITES = "node_writes"
-"""Execution option: the transaction takes the write lock at its start, so that it never fails half-way."""
+"""Execution option: the transaction takes the write lock at its start, so that it never fails half-way.
+
+Its value is how long SQLite itself waits for that lock [ms].
+"""
 _BUSY_MS = 1000
+"""How long a reader waits for the file [ms]."""
 
 
 def prepare(engine: Engine) -> None:
@@ -42,10 +46,11 @@ def migration_lock(path: Path) -> Iterator[None]:
 
 def _on_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None
-    for pragma in (f"busy_timeout={_BUSY_MS}", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
 
 
 def _on_begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(WRITES, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    patience_ms = connection.get_execution_options().get(WRITES)
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={_BUSY_MS if patience_ms is None else patience_ms}")
+    connection.exec_driver_sql("BEGIN" if patience_ms is None else "BEGIN IMMEDIATE")

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from dicom_node.archive import tables as archive_tables
-from dicom_node.database import Database, engine, metadata, migrate, sqlite
+from dicom_node.database import Database, engine, metadata, migrate
 from dicom_node.errors import LedgerError, StorageFull
 from dicom_node.jobs import tables as jobs_tables
 
@@ -116,8 +116,7 @@ def test_errors_carry_no_stored_values(database):
 
 
 def test_a_lock_that_stays_is_a_ledger_error_and_one_that_goes_is_waited_for(url, monkeypatch):
-    monkeypatch.setattr(sqlite, "_BUSY_MS", 20)
-    monkeypatch.setattr(engine, "_LOCKED_TRIES", 3)
+    monkeypatch.setattr(engine, "_PATIENCE_S", 0.05)
     database = Database.open(url)
     with closing(sqlite3.connect(database._reader.url.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
