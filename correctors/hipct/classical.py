@@ -1,8 +1,8 @@
 """Method `classical`: what the metal let through, cleaned, where it can be trusted; a prior's rays where it cannot.
 
 Each round (1) interpolates the trace by NMAR with a segmented prior image, (2) fits the hardening streaks against the
-result and takes them off the original, (3) re-projects that image with the metal cut out, which gives a second, measured
-estimate of the trace, and (4) joins both by local reliability. The joined image gives the next round's prior.
+result and takes them off the original, (3) re-projects that image with the metal cut out, which gives a second,
+measured estimate of the trace, and (4) joins both by local reliability. The joined image gives the next round's prior.
 Titanium keeps nearly all that was measured; behind cobalt heads little is left, and the result tends to NMAR.
 """
 

@@ -63,7 +63,7 @@ SPEC = CorrectorSpec(
             maximum=1000.0,
         ),
         "n_angles": Parameter(
-            default=720,
+            default=480,
             description="projection angles over 180 degrees for re-projection",
             minimum=180,
             maximum=1440,

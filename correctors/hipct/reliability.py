@@ -6,7 +6,8 @@ only its local mean, and where the detector saw next to nothing, none of it (Wie
 
 from __future__ import annotations
 
-import torch
+from itertools import pairwise
+
 from torch import Tensor
 
 from correctors.common.filters import gaussian_along
@@ -35,10 +36,8 @@ def reliable_part(difference: Tensor, trace: Tensor) -> Tensor:
         Same shape, zero outside the trace.
     """
     inside = trace.to(difference.dtype)
-    levels = [difference]
-    for scale in SCALES:
-        levels.append(_mean(difference, inside, scale))
-    bands = [finer - coarser for finer, coarser in zip(levels, levels[1:], strict=False)]
+    levels = [difference, *(_mean(difference, inside, scale) for scale in SCALES)]
+    bands = [finer - coarser for finer, coarser in pairwise(levels)]
     noise = (_mean(bands[0].square(), inside, 3.0) - DETAIL**2).clamp(min=0)
     base = levels[-1]
     trust = 1 / (1 + (base / IMPLAUSIBLE) ** 4) / (1 + noise / STARVED**2)

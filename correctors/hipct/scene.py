@@ -20,9 +20,10 @@ from correctors.hipct.trace import trace_of
 from dicom_node.contracts import BoolArray, FloatArray
 from simulation.projector import ParallelProjector
 
-DETAIL_KEPT_HU = 25.0
-"""Where the correction is this strong, half of the detail that re-projection cannot carry is dropped with it [HU]."""
-NEIGHBOURHOOD_MM = 3.0
+STREAKS_IN_DETAIL = 4.0
+"""How much of the fine energy counts as streak, for each unit of fine energy in the correction. Streaks carry about as
+much energy above what re-projection resolves as just below it; the rest is margin."""
+NEIGHBOURHOOD_PIXELS = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,16 +72,20 @@ class Scene:
         """Images after the sinogram was replaced by `sinogram` (batch, angle, detector), metal not yet put back.
 
         The images change by the reconstruction of the sinogram's difference, so detail finer than re-projection can
-        carry stays. Where the change is strong that detail is streak, and is dropped with it.
+        carry stays. Streaks have such detail too: it is weighed by Wiener's gain, its local energy against that of
+        the correction's finest structure, so that edges stay and streaks go.
 
         Returns:
             (batch, y, x) [HU].
         """
         change = attenuation_to_hu_change(self.projector.fbp(sinogram - self.sinogram))
-        detail = self.images - self.reconstruct(self.sinogram)
-        strength = gaussian(torch.where(self.shadow, 0.0, change).abs(), NEIGHBOURHOOD_MM / self.pixel_mm)
-        dropped = strength.square() / (strength.square() + DETAIL_KEPT_HU**2)
-        return self.images + change - torch.where(self.shadow, 1.0, dropped) * detail
+        fine = self.images - self.reconstruct(self.sinogram)
+        detail = torch.where(self.shadow, 0.0, fine)
+        outside = torch.where(self.shadow, 0.0, change)
+        streaks = gaussian((outside - gaussian(outside, 1.0)).square(), NEIGHBOURHOOD_PIXELS)
+        energy = gaussian(detail.square(), NEIGHBOURHOOD_PIXELS)
+        kept = ((energy - STREAKS_IN_DETAIL * streaks) / (energy + 1e-6)).clamp(0.0, 1.0)
+        return self.images + change - torch.where(self.shadow, 1.0, 1.0 - kept) * fine
 
 
 def make_scene(

@@ -217,11 +217,11 @@ def _in_body(pixels: FloatArray, parts: list[Part], bodies: dict[int, BoolArray]
             bodies[z] = body_mask(pixels[z])
         inside += int(bodies[z][rows, columns].sum())
         total += len(rows)
-    return 2 * inside >= total
+    return bool(2 * inside >= total)
 
 
 def _small_holes(mask: BoolArray) -> BoolArray:
-    holes = ndimage.binary_fill_holes(mask) & ~mask
+    holes: BoolArray = ndimage.binary_fill_holes(mask) & ~mask
     labels, count = ndimage.label(holes)
     if count == 0:
         return holes
@@ -229,4 +229,5 @@ def _small_holes(mask: BoolArray) -> BoolArray:
     # A liner between cup and head is a large hole and no metal.
     small = sizes <= max(4, mask.sum() // 20)
     small[0] = False
-    return np.asarray(small, dtype=np.bool_)[labels]
+    found: BoolArray = np.asarray(small, dtype=np.bool_)[labels]
+    return found
