@@ -55,8 +55,16 @@ class Case:
         return derive(self.spec, self.correction, self.loaded, self.provenance, folder)
 
 
-def make_case(series: SyntheticSeries, folder: Path, *, axes: str = "zyx", add: float = 100.0, **facts: object) -> Case:
-    """Correct all slices but the first and last by adding to a square; with a map, a mask and figures."""
+def make_case(
+    series: SyntheticSeries,
+    folder: Path,
+    *,
+    axes: str = "zyx",
+    add: float = 100.0,
+    companions: bool = False,
+    **facts: object,
+) -> Case:
+    """Correct all slices but the first and last by adding to a square; on wish with a map, a mask and figures."""
     spec = spec_for(series.modality, axes)
     sources = tuple(series.write(folder))
     found = scan([folder]).series
@@ -69,12 +77,16 @@ def make_case(series: SyntheticSeries, folder: Path, *, axes: str = "zyx", add: 
     correction = Correction(
         changed=True,
         volumes={"image": loaded.volume.with_pixels(pixels)},
-        maps={"change": ParameterMap("image", change, units, "Change by the correction")},
-        masks={"metal": Mask("image", change > 0, "Metal implant")},
-        quality={"largest_change_hu": tuple(float(c.max()) for c in change)},
-        metrics={"changed_fraction": 0.25},
         warnings=("look at the µ",),
     )
+    if companions:
+        correction = replace(
+            correction,
+            maps={"change": ParameterMap("image", change, units, "Change by the correction")},
+            masks={"metal": Mask("image", change > 0, "Metal implant")},
+            quality={"largest_change_hu": tuple(float(c.max()) for c in change)},
+            metrics={"changed_fraction": 0.25},
+        )
     provenance = Provenance(
         **{
             "spec": spec,

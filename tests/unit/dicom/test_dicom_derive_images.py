@@ -232,7 +232,7 @@ def test_foreign_names_keep_their_bytes(tmp_path, syntax, patient):
             "SeriesDescription": who.name.replace("^", " ")[-6:],
         },
     )
-    case = make_case(series, tmp_path / "in")
+    case = make_case(series, tmp_path / "in", companions=True)
     derived = case.derive(tmp_path / "out")
     source = case.loaded["image"].sources[1].path
     for one in derived.series:
@@ -279,7 +279,7 @@ def test_a_new_version_says_which_series_it_replaces(tmp_path):
 
 
 def test_the_same_job_writes_the_same_bytes(tmp_path):
-    case = make_case(SyntheticSeries(slices=4), tmp_path / "in")
+    case = make_case(SyntheticSeries(slices=4), tmp_path / "in", companions=True)
     first, second = case.derive(tmp_path / "one"), case.derive(tmp_path / "two")
     written = {p.relative_to(tmp_path / "one"): p.read_bytes() for p in (tmp_path / "one").rglob("*.dcm")}
     again = {p.relative_to(tmp_path / "two"): p.read_bytes() for p in (tmp_path / "two").rglob("*.dcm")}
@@ -325,7 +325,7 @@ def test_sources_in_another_study_are_listed(tmp_path):
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
-    case = make_case(SyntheticSeries(slices=3), tmp_path / "in")
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in", companions=True)
     volume = case.correction.volumes["image"]
     pixels = volume.pixels.copy()
     pixels[1, 5, 5] = np.nan

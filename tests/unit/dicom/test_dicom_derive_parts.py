@@ -93,7 +93,7 @@ def test_the_conformance_statement_lists_every_private_element():
 
 
 def test_another_patient_is_noticed(tmp_path):
-    case = make_case(SyntheticSeries(slices=3), tmp_path / "in")
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in", companions=True)
     file = case.derive(tmp_path / "out").series[1].files[0]
     source = rebuilt(pydicom.dcmread(case.sources[0]))
     made = rebuilt(pydicom.dcmread(file.path))
@@ -106,7 +106,7 @@ def test_another_patient_is_noticed(tmp_path):
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, StorageFull), (errno.EIO, StorageFailed)])
 def test_a_refusing_disk_leaves_no_half_file(tmp_path, monkeypatch, number, kind):
-    case = make_case(SyntheticSeries(slices=3), tmp_path / "in")
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in", companions=True)
 
     def refuse(_descriptor):
         raise OSError(number, "refused")

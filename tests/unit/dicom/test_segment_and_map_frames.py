@@ -25,7 +25,7 @@ def frames_by_source(dataset):
 
 
 def random_case(tmp_path, series, empty=()):
-    case = make_case(series, tmp_path / "in")
+    case = make_case(series, tmp_path / "in", companions=True)
     shape = case.loaded["image"].volume.geometry.shape
     rng = np.random.default_rng(1)
     values = rng.normal(0, 30, shape).astype(np.float32)
@@ -95,7 +95,7 @@ def test_a_map_that_is_not_finite_is_refused(tmp_path):
 
 
 def test_metal_is_coded_as_an_implant(tmp_path):
-    case = make_case(SyntheticSeries(slices=3), tmp_path / "in")
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in", companions=True)
     made = {s.role: s for s in case.derive(tmp_path / "out").series}
     segment = pydicom.dcmread(made["mask:metal"].files[0].path).SegmentSequence[0]
     assert segment.SegmentedPropertyTypeCodeSequence[0].CodeValue == "40388003"
@@ -116,7 +116,7 @@ def numbers(item):
 
 
 def test_the_report_holds_the_figures_that_are_numbers(tmp_path):
-    case = make_case(SyntheticSeries(slices=4), tmp_path / "in")
+    case = make_case(SyntheticSeries(slices=4), tmp_path / "in", companions=True)
     figures = {"rmse_hu": 12.3456789012, "undefined_mm": float("nan")}
     case = replace(case, correction=replace(case.correction, metrics=figures))
     made = pydicom.dcmread(case.derive(tmp_path / "out").series[-1].files[0].path)
