@@ -142,8 +142,7 @@ class Delivery:
         with logs.bound(job=delivery.job_id, peer=delivery.peer, delivery=delivery.id):
             try:
                 verified = self._deliver(lease)
-            except (LeaseLost, LedgerError) as problem:
-                # Nothing to write down: the lease is gone, or will expire.
+            except LeaseLost as problem:
                 log.warning("delivery_left", code=problem.code, reason=str(problem))
                 self._forget(lease)
                 return None

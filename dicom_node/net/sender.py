@@ -28,6 +28,7 @@ NOT_ACCEPTED = 0x0122
 """Recorded for an instance whose SOP class the peer takes in no context (PS3.7 C.5: SOP class not supported)."""
 _MOST_CONTEXTS = 127
 _SUCCESS = 0x0000
+_PENDING = (0xFF00, 0xFF01)
 
 OnStatus = Callable[[str, int], None]
 
@@ -119,7 +120,7 @@ class Sender:
             expected: SOP Instance UIDs that were sent.
 
         Returns:
-            `status only` where the peer offers no C-FIND or answers it with a failure.
+            `status only` where the peer offers no C-FIND, answers it with a failure, or lists no instances.
 
         Raises:
             PeerUnreachable: no association, or it broke off.
@@ -139,6 +140,8 @@ class Sender:
                 present = self._matches(found, query)
             except _FindRefusedError as refusal:
                 return Verification(f"status only: the peer answered C-FIND with 0x{refusal.status:04X}")
+        if present is None:
+            return Verification("status only: the peer does not list instances")
         missing = frozenset(expected) - present
         return Verification(f"c-find {len(expected) - len(missing)} of {len(expected)}", missing)
 
@@ -146,18 +149,20 @@ class Sender:
     def _name(self) -> str:
         return f"peer {self._peer.ae_title} at {self._peer.host}:{self._peer.port}"
 
-    def _matches(self, found: Association, query: Dataset) -> frozenset[str]:
-        present = set()
+    def _matches(self, found: Association, query: Dataset) -> frozenset[str] | None:
+        """SOP Instance UIDs that the peer lists, None when it answers but names no instance."""
+        present, answers = set(), 0
         for status, answer in found.send_c_find(query, STUDY_ROOT_FIND):
             code = status.get("Status")
             if code is None:
                 raise PeerUnreachable(f"{self._name}: no answer to C-FIND within {self._peer.timeout_s:g} s")
-            if code in (0xFF00, 0xFF01):
+            if code in _PENDING:
+                answers += 1
                 if answer is not None and "SOPInstanceUID" in answer:
                     present.add(str(answer.SOPInstanceUID))
             elif code != _SUCCESS:
                 raise _FindRefusedError(int(code))
-        return frozenset(present)
+        return frozenset(present) if present or not answers else None
 
     def _send_batch(self, found: Association, batch: Sequence[_Encoded], on_status: OnStatus) -> None:
         accepted = {(str(c.abstract_syntax), str(c.transfer_syntax[0])): c for c in found.accepted_contexts}

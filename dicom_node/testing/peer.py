@@ -42,6 +42,7 @@ class Script:
         transfer_syntaxes: accepted ones.
         sop_classes: accepted storage classes, None for all.
         find: offer C-FIND at study root.
+        lists_instances: name the SOP Instance UID in C-FIND answers at IMAGE level.
         forgets: SOP Instance UIDs that C-FIND does not report although they were stored.
     """
 
@@ -54,6 +55,7 @@ class Script:
     sop_classes: tuple[str, ...] | None = None
     find: bool = True
     forgets: frozenset[str] = frozenset()
+    lists_instances: bool = True
 
 
 class ScriptedScp:
@@ -157,7 +159,8 @@ class ScriptedScp:
             if str(data.SeriesInstanceUID) == wanted:
                 answer = Dataset()
                 answer.QueryRetrieveLevel = "IMAGE"
-                for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+                named = ("SOPInstanceUID",) if self.script.lists_instances else ()
+                for keyword in ("StudyInstanceUID", "SeriesInstanceUID", *named):
                     setattr(answer, keyword, data[keyword].value)
                 yield _PENDING, answer
 

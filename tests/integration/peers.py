@@ -43,14 +43,19 @@ def accepts_connections(port: int) -> bool:
 
 
 @contextmanager
-def running(command: Sequence[str], log: Path, *, cwd: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output goes to `log`; terminated, then killed, by its own pid on leaving."""
+def running(
+    command: Sequence[str], log: Path, *, cwd: Path | None = None, gently: bool = True
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose output goes to `log`; terminated if `gently`, then killed, by its own pid on leaving."""
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd=cwd)
         try:
             yield process
         finally:
-            process.terminate()
+            if gently:
+                process.terminate()
+            else:
+                process.kill()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
@@ -132,7 +137,7 @@ def orthanc(
     }  # fmt: skip
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))
-    with running([program, str(path)], folder / "orthanc.log", cwd=folder) as process:
+    with running([program, str(path)], folder / "orthanc.log", cwd=folder, gently=False) as process:
         wait_until(
             lambda: (
                 process.poll() is not None or (accepts_connections(peer.http_port) and accepts_connections(peer.port))

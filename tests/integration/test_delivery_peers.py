@@ -14,7 +14,7 @@ from pydicom import dcmread
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless
 
 from dicom_node.config import PeerSection
-from dicom_node.errors import PeerUnreachable
+from dicom_node.errors import LedgerError, PeerUnreachable
 from dicom_node.jobs.states import DeliveryState, JobState
 from dicom_node.net.sender import NOT_ACCEPTED, Sender
 from dicom_node.testing.peer import Script, ScriptedScp
@@ -187,6 +187,15 @@ def test_acknowledged_but_not_listed_is_sent_again(dispatching: Dispatching) -> 
         assert there.requests == [*uids(series), lost]
 
 
+def test_find_that_names_no_instances_is_no_proof_of_loss(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(lists_instances=False)) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)})
+        job = sending.derived("a", {"ct": ct(2)}, ("pacs",))
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
+        assert "status only" in (sending.deliveries(job)["pacs"].verified or "")
+
+
 def test_implicit_only_peer_gets_transcoded_instances(dispatching: Dispatching) -> None:
     series = SyntheticSeries(slices=2, transfer_syntax_uid=JPEG2000Lossless)
     plain = SyntheticSeries(slices=2)
@@ -287,3 +296,21 @@ def test_peer_that_left_the_configuration_is_named(dispatching: Dispatching) -> 
     sending.attempt()
     assert sending.job(job).state is JobState.DEAD
     assert "'gone' is not configured" in (sending.deliveries(job)["gone"].error or "")
+
+
+def test_database_that_fails_once_costs_nothing(dispatching: Dispatching, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedScp() as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port)}, attempts=1)
+        job = sending.derived("a", {"ct": ct(3)}, ("pacs",))
+
+        def away(*_: object) -> None:
+            raise LedgerError("the database refused: it is away")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(sending.ledger, "instance_sent", away)
+            sending.attempt()
+        delivery = sending.deliveries(job)["pacs"]
+        assert (delivery.state, delivery.attempts) == (DeliveryState.PENDING, 0)
+        sending.later()
+        sending.attempt()
+        assert sending.job(job).state is JobState.DELIVERED
