@@ -122,7 +122,7 @@ def test_truth_shows_the_metal_clipped_to_twelve_bits(simulate) -> None:
 
 
 def test_polyethylene_is_no_metal(simulate, scanner: Scanner) -> None:
-    result = simulate({UHMWPE: disc(-85, 0, 32)})
+    result = simulate({UHMWPE: disc(-85, 0, 32)}, body=ellipse_body() + 300)  # it displaces what was there
     assert not bool(result.metal.any())
     assert float(result.truth[0, 64, 37]) == pytest.approx(reference_hu(UHMWPE, scanner), abs=1)
 
