@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.uid import JPEG2000, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
 from dicom_node.dicom import codes
@@ -97,7 +97,7 @@ def corrected_dataset(
     dataset.DerivationCodeSequence = DicomSequence(
         [*(dataset.get("DerivationCodeSequence") or ()), codes.ARTEFACT_CORRECTION.item()]
     )
-    dataset.SourceImageSequence = source_images(identity.sources)
+    dataset[Tag("SourceImageSequence")] = source_images(identity.sources)
     add_common_instance_reference(dataset, identity.sources)
     add_equipment(dataset, provenance)
     codes.declare_scheme(dataset)

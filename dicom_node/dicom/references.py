@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
-from dicom_node.dicom import codes
+from dicom_node.dicom import codes, encoded
 from dicom_node.dicom.provenance import Provenance, node_version
 from dicom_node.dicom.sources import Source, of_series
 from dicom_node.dicom.tags import NODE_MANUFACTURER
@@ -16,22 +18,12 @@ from dicom_node.dicom.text import LO_BYTES, ST_BYTES, ascii_text
 MODEL_NAME = "DICOM correction node"
 
 
-def source_images(sources: Iterable[Source]) -> Sequence:
+def source_images(sources: Iterable[Source]) -> RawDataElement:
     """Source Image Sequence (0008,2112): every image the pixels were computed from (PS3.3 C.7.6.1)."""
-    items = []
-    for source in sources:
-        item = reference(source)
-        item.PurposeOfReferenceCodeSequence = codes.SOURCE_FOR_PROCESSING.sequence()
-        items.append(item)
-    return Sequence(items)
-
-
-def reference(source: Source) -> Dataset:
-    """Referenced SOP Class and Instance UID of one source."""
-    item = Dataset()
-    item.ReferencedSOPClassUID = source.sop_class_uid
-    item.ReferencedSOPInstanceUID = source.sop_instance_uid
-    return item
+    purpose = encoded.sequence_element("PurposeOfReferenceCodeSequence", [_code(codes.SOURCE_FOR_PROCESSING)])
+    return encoded.raw_sequence(
+        "SourceImageSequence", (encoded.item(_reference(source) + purpose) for source in sources)
+    )
 
 
 def add_common_instance_reference(dataset: Dataset, sources: Iterable[Source]) -> None:
@@ -44,15 +36,19 @@ def add_common_instance_reference(dataset: Dataset, sources: Iterable[Source]) -
     if set(studies) <= {own}:
         return
     if own in studies:
-        dataset.ReferencedSeriesSequence = _series_items(studies[own])
-    others = []
-    for study, series in studies.items():
-        if study != own:
-            item = Dataset()
-            item.StudyInstanceUID = study
-            item.ReferencedSeriesSequence = _series_items(series)
-            others.append(item)
-    dataset.StudiesContainingOtherReferencedInstancesSequence = Sequence(others)
+        dataset[Tag("ReferencedSeriesSequence")] = encoded.raw_sequence(
+            "ReferencedSeriesSequence", _series_items(studies[own])
+        )
+    others = (
+        encoded.item(
+            encoded.sequence_element("ReferencedSeriesSequence", _series_items(series))
+            + encoded.uid_element("StudyInstanceUID", study)
+        )
+        for study, series in studies.items()
+        if study != own
+    )
+    keyword = "StudiesContainingOtherReferencedInstancesSequence"
+    dataset[Tag(keyword)] = encoded.raw_sequence(keyword, others)
 
 
 def add_equipment(dataset: Dataset, provenance: Provenance) -> None:
@@ -83,11 +79,23 @@ def what_was_done(provenance: Provenance) -> str:
     )
 
 
-def _series_items(series: dict[str, list[Source]]) -> Sequence:
-    items = []
+def _series_items(series: Mapping[str, Iterable[Source]]) -> Iterator[bytes]:
     for uid, sources in series.items():
-        item = Dataset()
-        item.SeriesInstanceUID = uid
-        item.ReferencedInstanceSequence = Sequence([reference(source) for source in sources])
-        items.append(item)
-    return Sequence(items)
+        instances = encoded.sequence_element(
+            "ReferencedInstanceSequence", (encoded.item(_reference(source)) for source in sources)
+        )
+        yield encoded.item(instances + encoded.uid_element("SeriesInstanceUID", uid))
+
+
+def _reference(source: Source) -> bytes:
+    return encoded.uid_element("ReferencedSOPClassUID", source.sop_class_uid) + encoded.uid_element(
+        "ReferencedSOPInstanceUID", source.sop_instance_uid
+    )
+
+
+def _code(code: codes.Code) -> bytes:
+    return encoded.item(
+        encoded.text_element("CodeValue", "SH", code.value)
+        + encoded.text_element("CodingSchemeDesignator", "SH", code.scheme)
+        + encoded.text_element("CodeMeaning", "LO", code.meaning)
+    )

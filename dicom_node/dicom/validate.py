@@ -56,8 +56,7 @@ def check_image(derived: Dataset, source: Dataset, identity: CorrectedInstance) 
     frame_bytes = int(derived.Rows) * int(derived.Columns) * int(derived.BitsAllocated) // 8
     if len(derived.PixelData) != frame_bytes + frame_bytes % 2:
         wrong.append("PixelData")
-    named = [str(i.ReferencedSOPInstanceUID) for i in derived.get("SourceImageSequence") or ()]
-    if str(source.SOPInstanceUID) not in named:
+    if str(source.SOPInstanceUID).encode() not in raw_value(derived, "SourceImageSequence"):
         wrong.append("SourceImageSequence")
     if source.get("LossyImageCompression") == "01" and derived.get("LossyImageCompression") != "01":
         wrong.append("LossyImageCompression")
