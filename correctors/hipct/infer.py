@@ -118,7 +118,7 @@ class HipCt:
             CorrectionRefused: derived, reformatted, tilted or non-axial images, vendor MAR, or a patient cut by the
                 field of view where there is metal.
         """
-        volume = inputs["ct"]
+        volume = refusals.series_of(inputs)
         refusals.check_headers(volume)
         refusals.check_geometry(volume)
         refusals.check_pixels(volume)

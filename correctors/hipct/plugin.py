@@ -16,6 +16,7 @@ SPEC = CorrectorSpec(
             axes="zyx",
             needs=("ImageType",),
             wants=(
+                "LossyImageCompression",
                 "GantryDetectorTilt",
                 "SeriesDescription",
                 "ProtocolName",

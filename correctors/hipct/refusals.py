@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
 from correctors.hipct.body import TISSUE_HU
-from dicom_node.contracts import BoolArray, CorrectionRefused, FloatArray, TagValue, Volume
+from dicom_node.contracts import BoolArray, CorrectionRefused, FloatArray, TagValue, Units, Volume
 
 STEEPEST_TILT_DEG = 0.5
 LARGEST_ASPECT = 1.01
@@ -27,6 +28,20 @@ VENDOR_MAR = re.compile(
 MAR_TAGS = (
     "SeriesDescription", "ProtocolName", "ImageComments", "DerivationDescription", "ConvolutionKernel", "ImageType",
 )  # fmt: skip
+
+
+def series_of(inputs: Mapping[str, Volume]) -> Volume:
+    """The CT of an input set.
+
+    Raises:
+        CorrectionRefused: no `ct`, other axes, or not in HU.
+    """
+    volume = inputs.get("ct")
+    if volume is None:
+        raise CorrectionRefused("the input set has no volume in the role ct")
+    if volume.units is not Units.HU or volume.axes != "zyx":
+        raise CorrectionRefused(f"the role ct must be in HU with axes zyx, got {volume.units.value} and {volume.axes}")
+    return volume
 
 
 def check_headers(volume: Volume) -> None:
@@ -119,7 +134,8 @@ def _check_image_type(volume: Volume) -> None:
         raise CorrectionRefused("ImageType is missing: it cannot be told whether these are original axial images")
     for value in values:
         parts = [part.strip().upper() for part in _parts(value)]
-        if parts and parts[0] == "DERIVED":
+        # Lossy compression alone turns an original into DERIVED (PS3.3 C.7.6.1.1.5).
+        if parts and parts[0] == "DERIVED" and not _lossy(volume):
             raise CorrectionRefused("ImageType value 1 is DERIVED: only original images are corrected")
         if len(parts) > 1 and parts[1] == "SECONDARY":
             raise CorrectionRefused("ImageType value 2 is SECONDARY: only primary images are corrected")
@@ -127,6 +143,10 @@ def _check_image_type(volume: Volume) -> None:
             raise CorrectionRefused(f"ImageType holds {found}: only original axial slices are corrected")
         if len(parts) > 2 and parts[2] != "AXIAL":
             raise CorrectionRefused("ImageType value 3 is not AXIAL")
+
+
+def _lossy(volume: Volume) -> bool:
+    return any(str(value).strip() == "01" for value in _values(volume, "LossyImageCompression"))
 
 
 def _values(volume: Volume, keyword: str) -> list[TagValue]:
