@@ -15,7 +15,13 @@ from node import Node, node
 from peers import Orthanc, storescu_command, wait_until
 
 SLICES = 24
-QUICK = {"name": "hip", "when": {"Modality": "CT"}, "corrector": "hipct", "method": "li", "parameters": {"n_angles": 180}}
+QUICK = {
+    "name": "hip",
+    "when": {"Modality": "CT"},
+    "corrector": "hipct",
+    "method": "li",
+    "parameters": {"n_angles": 180},
+}
 VICTIMS = ("receiver-0", "receiver-1", "intake-0", "worker-0", "delivery-0", "supervisor")
 
 

@@ -214,4 +214,3 @@ def test_the_input_files_are_never_touched(bench: Bench) -> None:
     before = [p.read_bytes() for p in bench.files]
     bench.run(brighter)
     assert [p.read_bytes() for p in bench.files] == before
-
