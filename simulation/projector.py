@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from simulation.fbp import Window, filter_projections, ramp_response
 from simulation.joseph_matrix import joseph_octant
 from simulation.pixel_matrix import pixel_octant
-from simulation.ray_matrix import SymmetricRayMatrix, apply
+from simulation.ray_matrix import CompressedRows, SymmetricRayMatrix, apply
 
 
 @dataclass(frozen=True)
@@ -139,28 +140,21 @@ class ParallelProjector:
 
     def _joseph_matrix(self) -> SymmetricRayMatrix:
         if self._joseph is None:
-            g = self.geometry
-            octant = joseph_octant(g.n_pixels, g.pixel_mm, g.n_angles, g.detectors, g.spacing_mm)
-            self._joseph = SymmetricRayMatrix(
-                octant,
-                transposed=False,
-                n_pixels=g.n_pixels,
-                n_angles=g.n_angles,
-                n_detectors=g.detectors,
-                device=self._device,
-            )
+            self._joseph = self._ray_matrix(joseph_octant, transposed=False)
         return self._joseph
 
     def _pixel_matrix(self) -> SymmetricRayMatrix:
         if self._pixel_driven is None:
-            g = self.geometry
-            octant = pixel_octant(g.n_pixels, g.pixel_mm, g.n_angles, g.detectors, g.spacing_mm)
-            self._pixel_driven = SymmetricRayMatrix(
-                octant,
-                transposed=True,
-                n_pixels=g.n_pixels,
-                n_angles=g.n_angles,
-                n_detectors=g.detectors,
-                device=self._device,
-            )
+            self._pixel_driven = self._ray_matrix(pixel_octant, transposed=True)
         return self._pixel_driven
+
+    def _ray_matrix(self, octant: Callable[..., CompressedRows], *, transposed: bool) -> SymmetricRayMatrix:
+        g = self.geometry
+        return SymmetricRayMatrix(
+            octant(g.n_pixels, g.pixel_mm, g.n_angles, g.detectors, g.spacing_mm),
+            transposed=transposed,
+            n_pixels=g.n_pixels,
+            n_angles=g.n_angles,
+            n_detectors=g.detectors,
+            device=self._device,
+        )

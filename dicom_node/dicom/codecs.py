@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.uid import (
-    HTJ2K,
-    JPEG2000,
-    UID,
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRBigEndian,
-    ExplicitVRLittleEndian,
-    HTJ2KLossless,
-    HTJ2KLosslessRPCL,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGExtended12Bit,
-    JPEGLossless,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    JPEGLSNearLossless,
-    RLELossless,
-)
+from pydicom.uid import UID, ExplicitVRBigEndian, JPEGExtended12Bit
 
 from dicom_node.contracts import FileRef
 from dicom_node.dicom.jpeg_extended import decode_extended
 from dicom_node.dicom.parsing import PARSE_ERRORS, quiet
+from dicom_node.dicom.transfer_syntaxes import DECODERS, NATIVE
 from dicom_node.errors import UnreadableFile
 
 Words = NDArray[np.unsignedinteger[Any]]
-
-NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian)
-"""Uncompressed transfer syntaxes."""
-DECODERS = MappingProxyType(
-    {
-        RLELossless: "pylibjpeg",
-        JPEGBaseline8Bit: "gdcm",
-        JPEGExtended12Bit: "gdcm",
-        JPEGLossless: "gdcm",
-        JPEGLosslessSV1: "gdcm",
-        JPEGLSLossless: "pyjpegls",
-        JPEGLSNearLossless: "pyjpegls",
-        JPEG2000Lossless: "pylibjpeg",
-        JPEG2000: "pylibjpeg",
-        HTJ2KLossless: "pylibjpeg",
-        HTJ2KLosslessRPCL: "pylibjpeg",
-        HTJ2K: "pylibjpeg",
-    }
-)
-"""One named decoder for each compressed transfer syntax: never whichever happens to be installed, so that the same
-file gives the same voxels everywhere."""
-DECODABLE: tuple[str, ...] = (*map(str, NATIVE), *map(str, DECODERS))
-"""Every transfer syntax that can be decoded."""
 
 
 def decode(dataset: Dataset, transfer_syntax_uid: str, ref: FileRef) -> Words:
@@ -65,7 +24,7 @@ def decode(dataset: Dataset, transfer_syntax_uid: str, ref: FileRef) -> Words:
 
     Args:
         dataset: with Pixel Data; Rows, Columns and Bits Allocated (8, 16 or 32) are valid.
-        transfer_syntax_uid: one of `DECODABLE`.
+        transfer_syntax_uid: one of `transfer_syntaxes.DECODABLE`.
         ref: named in errors.
 
     Returns:

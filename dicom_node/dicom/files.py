@@ -10,14 +10,10 @@ from pathlib import Path
 
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import ExplicitVRLittleEndian
 
+from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.durable import storage_error
-
-IMPLEMENTATION_CLASS_UID = UID("2.25.79844670788301760507879988414070381523")
-"""Implementation Class UID (0002,0012) of the node; the same on the network."""
-IMPLEMENTATION_VERSION_NAME = "DCM_CORRECT_1"
-"""Implementation Version Name (0002,0013)."""
 
 
 def write_instance(path: Path, dataset: Dataset, bulk: Iterable[bytes] = (), bulk_head: bytes = b"") -> None:

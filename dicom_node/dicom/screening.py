@@ -8,8 +8,8 @@ from pydicom.uid import UID, CTImageStorage, MRImageStorage
 
 from dicom_node import logs
 from dicom_node.contracts import Accepts, RoleInstance, Units
-from dicom_node.dicom.codecs import DECODABLE
 from dicom_node.dicom.tags import LOCALIZER
+from dicom_node.dicom.transfer_syntaxes import DECODABLE
 from dicom_node.errors import UnusableSeries
 
 log = logs.get("dicom.reading")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, select, update
+from sqlalchemy import Connection, Row, Table, exists, select, update
 
 from dicom_node.database.statements import changed_one
 from dicom_node.database.values import short
@@ -35,12 +35,8 @@ def move_job(
     """
     if target not in JOB_TRANSITIONS[origin]:
         raise IllegalTransition(f"job {job_id} cannot go from {origin} to {target}")
-    row = t.jobs.c
-    statement = update(t.jobs).where(row.id == job_id, row.state == origin)
-    if token is not None:
-        statement = statement.where(row.token == token)
     lease = _NO_LEASE if origin is JobState.LEASED else {}
-    changed = changed_one(tx.execute(statement.values(state=target, updated_at=now, **lease, **(values or {}))))
+    changed = _move(tx, t.jobs, job_id, origin, token, {"state": target, "updated_at": now, **lease, **(values or {})})
     if changed:
         record(tx, job_id, now, origin=origin, target=target, code=code, message=message)
     return changed
@@ -66,11 +62,9 @@ def move_delivery(
     if target not in DELIVERY_TRANSITIONS[origin]:
         raise IllegalTransition(f"delivery {delivery_id} cannot go from {origin} to {target}")
     row = t.deliveries.c
-    statement = update(t.deliveries).where(row.id == delivery_id, row.state == origin)
-    if token is not None:
-        statement = statement.where(row.token == token)
     lease = _NO_LEASE if origin is DeliveryState.LEASED else {}
-    changed = changed_one(tx.execute(statement.values(state=target, updated_at=now, **lease, **(values or {}))))
+    written = {"state": target, "updated_at": now, **lease, **(values or {})}
+    changed = _move(tx, t.deliveries, delivery_id, origin, token, written)
     if changed:
         found = tx.execute(select(row.job_id, row.peer).where(row.id == delivery_id)).one()
         record(tx, found.job_id, now, peer=found.peer, origin=origin, target=target, code=code, message=message)
@@ -125,16 +119,22 @@ def claim_job(tx: Connection, owner: str, lease_s: float, now: float) -> Row[Any
     return claimed
 
 
-def claim_delivery(tx: Connection, owner: str, lease_s: float, now: float) -> Row[Any] | None:
-    """Lease the delivery that has waited longest, in one statement; the whole row.
+def claim_delivery(
+    tx: Connection, owner: str, lease_s: float, now: float, exclude_peers: Collection[str] = ()
+) -> Row[Any] | None:
+    """Lease the delivery that has waited longest, in one statement; the whole row. Among equals the least unlucky.
 
     Not an event: an unreachable peer is tried for ever, and each failure is an event already.
     """
     row, waiting = t.deliveries.c, t.deliveries.alias("waiting")
     chosen = (
         select(waiting.c.id)
-        .where(waiting.c.state == DeliveryState.PENDING, waiting.c.not_before <= now)
-        .order_by(waiting.c.not_before, waiting.c.id)
+        .where(
+            waiting.c.state == DeliveryState.PENDING,
+            waiting.c.not_before <= now,
+            waiting.c.peer.not_in(sorted(exclude_peers)),
+        )
+        .order_by(waiting.c.not_before, waiting.c.setbacks, waiting.c.id)
         .limit(1)
         .with_for_update(key_share=True, skip_locked=True)
     )
@@ -144,3 +144,13 @@ def claim_delivery(tx: Connection, owner: str, lease_s: float, now: float) -> Ro
         .values(state=DeliveryState.LEASED, owner=owner, token=row.token + 1, expires_at=now + lease_s, updated_at=now)
         .returning(t.deliveries)
     ).one_or_none()
+
+
+def _move(
+    tx: Connection, table: Table, row_id: str | int, origin: str, token: int | None, values: Mapping[str, Any]
+) -> bool:
+    row = table.c
+    statement = update(table).where(row.id == row_id, row.state == origin)
+    if token is not None:
+        statement = statement.where(row.token == token)
+    return changed_one(tx.execute(statement.values(**values)))

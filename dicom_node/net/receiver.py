@@ -1,4 +1,4 @@
-"""A receiver process: C-ECHO and C-STORE on a port that several such processes share.
+"""A receiver: C-ECHO and C-STORE on a port that several processes share, one receiver in each.
 
 An instance is answered 0x0000 only when its file is durable in the spool and its row is committed.
 """
@@ -6,31 +6,27 @@ An instance is answered 0x0000 only when its file is durable in the spool and it
 from __future__ import annotations
 
 import contextvars
-import multiprocessing
-import os
 import queue
-import signal
 import socket
 import threading
 import time
 from functools import partial
-from multiprocessing import connection
-from multiprocessing.synchronize import Event as ProcessEvent
 from pathlib import Path
 from typing import cast
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE, evt
 
 from dicom_node import logs
 from dicom_node.archive.index import ArchiveIndex
 from dicom_node.archive.model import Received
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
+from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import LedgerError, NodeError, RequestError, StorageFull, UnreadableFile
 from dicom_node.net.acceptor import SharedPortServer, StoringAssociation
-from dicom_node.net.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MAXIMUM_PDU
 from dicom_node.net.spool import Spool
 from dicom_node.net.spooling_dimse import ReceivedDataSet
+from dicom_node.net.transport import MAXIMUM_PDU
 
 log = logs.get("net.receiver")
 
@@ -193,38 +189,6 @@ def check_port(host: str, port: int) -> None:
             raise RequestError(f"cannot listen on {host}:{port}: {problem.strerror}") from problem
 
 
-def run(config: Config, index: int, ready: ProcessEvent | None = None) -> None:
-    """Main of a receiver process: serve until SIGTERM (drains) or until the parent is gone (ends at once).
-
-    Args:
-        config: the whole configuration.
-        index: number of this receiver, for the log.
-        ready: set when the port is bound.
-
-    Raises:
-        NodeError: the spool, database or port cannot be had.
-    """
-    logs.configure(process=f"receiver-{index}")
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    # Ctrl-C goes to the whole process group; the supervisor decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _end_with_parent()
-    _config.PASS_CONTEXTVARS = True
-    spool = Spool(config.node.data_dir.resolve() / "spool", min_free_mb=config.node.min_free_mb)
-    database = Database.open(config.database_url)
-    receiver = Receiver(config, database, ArchiveIndex(config.node.data_dir.resolve()), spool)
-    try:
-        receiver.recover()
-        receiver.open()
-        if ready is not None:
-            ready.set()
-        receiver.serve(stop)
-    finally:
-        database.close()
-        spool.close()
-
-
 def _status_of(problem: NodeError) -> int:
     """C-STORE status (PS3.4 B.2.3, PS3.7 C) that makes the sender do the right thing.
 
@@ -233,16 +197,3 @@ def _status_of(problem: NodeError) -> int:
     if isinstance(problem, StorageFull | LedgerError):
         return OUT_OF_RESOURCES
     return INVALID_INSTANCE if isinstance(problem, UnreadableFile) else PROCESSING_FAILURE
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        # Nothing acknowledged is in memory, so there is nothing to save; a new node may already be starting.
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

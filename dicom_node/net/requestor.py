@@ -21,9 +21,9 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
 from dicom_node.config import PeerSection
+from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import PeerUnreachable
-from dicom_node.net.identity import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, MAXIMUM_PDU
-from dicom_node.net.transport import NodeSocket
+from dicom_node.net.transport import MAXIMUM_PDU, NodeSocket
 
 _LONGEST_WRITE = 8 * 2**20
 _LOW_PRIORITY = 2

@@ -9,31 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from pydicom import uid as uids
-from pydicom.uid import UID
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.presentation import PresentationContext
 
-DECODABLE: Final = (
-    uids.ExplicitVRLittleEndian,
-    uids.DeflatedExplicitVRLittleEndian,
-    uids.JPEGBaseline8Bit,
-    uids.JPEGExtended12Bit,
-    uids.JPEGLossless,
-    uids.JPEGLosslessSV1,
-    uids.JPEGLSLossless,
-    uids.JPEGLSNearLossless,
-    uids.JPEG2000Lossless,
-    uids.JPEG2000,
-    uids.HTJ2KLossless,
-    uids.HTJ2KLosslessRPCL,
-    uids.HTJ2K,
-    uids.RLELossless,
-    uids.ExplicitVRBigEndian,
-    uids.ImplicitVRLittleEndian,
-)
-"""Transfer syntaxes whose pixels this node can decode."""
-LAST_RESORT: Final = (uids.ExplicitVRBigEndian, uids.ImplicitVRLittleEndian)
+from dicom_node.dicom.transfer_syntaxes import DECODABLE
+
+LAST_RESORT: Final = (ExplicitVRBigEndian, ImplicitVRLittleEndian)
 """Taken only when nothing else is proposed: implicit VR loses the VR of private elements (PS3.5 A.1)."""
 VERIFICATION: Final = "1.2.840.10008.1.1"
 _STANDARD_ROOT: Final = "1.2.840.10008."

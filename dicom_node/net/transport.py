@@ -8,8 +8,8 @@ from typing import cast
 
 from pynetdicom.transport import T_CONNECT, AssociationSocket
 
-from dicom_node.net.identity import MAXIMUM_PDU
-
+MAXIMUM_PDU = 262_144
+"""Largest P-DATA-TF that is offered to peers [bytes] (PS3.8 D.1)."""
 PDU_CEILING = MAXIMUM_PDU + 4096
 """No PDU may announce more [bytes]; the length field is otherwise trusted before the peer is known."""
 

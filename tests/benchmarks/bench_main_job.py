@@ -55,7 +55,8 @@ def main() -> None:
                 memory["supervisor"] = peak_mib(one.process.pid)
                 came = pacs.count_instances()
     print(
-        f"{arguments.slices} slices of {arguments.rows} x {arguments.rows}, {arguments.metal} with metal, {arguments.method}"
+        f"{arguments.slices} slices of {arguments.rows} x {arguments.rows}, "
+        f"{arguments.metal} with metal, {arguments.method}"
     )
     print(f"push               {pushed - started:8.1f} s  ({arguments.slices / (pushed - started):.0f} images/s)")
     print(f"until delivered    {done - pushed:8.1f} s after the push (quiet period 0.5 s included)")

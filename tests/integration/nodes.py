@@ -17,7 +17,7 @@ from dicom_node.archive.index import ArchiveIndex
 from dicom_node.archive.model import Received
 from dicom_node.config import Config, IntakeSection, NodeSection
 from dicom_node.database.engine import Database
-from dicom_node.net import receiver
+from dicom_node.processes import receiver
 
 _SPAWN = multiprocessing.get_context("spawn")
 

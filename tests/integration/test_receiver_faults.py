@@ -125,7 +125,7 @@ _PARENT = """
 import multiprocessing, sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from dicom_node.net import receiver
+from dicom_node.processes import receiver
 from nodes import node_config
 if __name__ == "__main__":
     spawn = multiprocessing.get_context("spawn")

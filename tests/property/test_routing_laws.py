@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 
 from dicom_node.config.conditions import TagTest, Where
 from dicom_node.config.rules import Rule
-from dicom_node.contracts import Accepts, CorrectorSpec, Limits, SeriesView, Units
+from dicom_node.contracts import Accepts, SeriesView, Units
 from dicom_node.routing import route
 from dicom_node.routing.conditions import evaluate
 from dicom_node.testing.header_views import series_view
+from dicom_node.testing.specs import routing_spec
 
 WORDS = st.sampled_from(["CT", "MR", "HIP", "KNEE", ""])
 TAGS = st.fixed_dictionaries(
@@ -89,22 +90,8 @@ def test_conditions_ignore_the_order_of_instances(condition, instances, chance):
     assert holds(condition, shuffled) == holds(condition, instances)
 
 
-def spec(name, **inputs):
-    return CorrectorSpec(
-        name=name,
-        version="1",
-        api=1,
-        title=name,
-        inputs=inputs,
-        methods={"classical": "does something"},
-        default_method="classical",
-        factory="nowhere:build",
-        limits={role: Limits(0.0, 1.0) for role in inputs},
-    )
-
-
 CT, MR = Accepts("CT", Units.HU), Accepts("MR", Units.MR_SIGNAL)
-SPECS = {"hip": spec("hip", ct=CT), "pair": spec("pair", ct=CT, mr=MR)}
+SPECS = {"hip": routing_spec("hip", ct=CT), "pair": routing_spec("pair", ct=CT, mr=MR)}
 RULES = [
     Rule(name="pair", corrector="pair", scope="patient", roles={"ct": {}, "mr": {}}, when={"Rows": {"min": 2}}),
     Rule(name="hip", corrector="hip", keep={"Rows": {"min": 2}}),

@@ -19,10 +19,9 @@ from pydicom.uid import (
 )
 
 from dicom_node.contracts import FileRef
-from dicom_node.dicom.codecs import DECODABLE
 from dicom_node.dicom.pixels import read_stored, to_stored
+from dicom_node.dicom.transfer_syntaxes import DECODABLE
 from dicom_node.errors import DerivationError, UnreadableFile, UnusableSeries
-from dicom_node.net import storage_classes
 from dicom_node.testing.encoding import LOSSLESS, UNCOMPRESSED
 from dicom_node.testing.series import SyntheticSeries, mr_series
 
@@ -284,7 +283,3 @@ def test_lossy_wavelet_and_prediction_codecs_are_decoded(syntax, options, tolera
     path = tmp_path / "lossy.dcm"
     dataset.save_as(path, enforce_file_format=True)
     assert np.abs(read_stored(FileRef(path)).stored - smooth_ramp(12)[0]).max() <= tolerance
-
-
-def test_the_receiver_takes_exactly_what_can_be_decoded():
-    assert set(storage_classes.DECODABLE) == set(DECODABLE)

@@ -12,7 +12,8 @@ from pydicom.uid import (
 )
 from pynetdicom import build_context
 
-from dicom_node.net.storage_classes import DECODABLE, is_storage, supported_contexts
+from dicom_node.dicom.transfer_syntaxes import DECODABLE
+from dicom_node.net.storage_classes import is_storage, supported_contexts
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 

@@ -5,35 +5,21 @@ from pydantic import BaseModel
 
 from dicom_node.config.conditions import AtLeast
 from dicom_node.config.rules import Rule
-from dicom_node.contracts import Accepts, CorrectorSpec, Limits, Units
+from dicom_node.contracts import Accepts, Units
 from dicom_node.errors import ConfigError
 from dicom_node.routing import check_keywords, default_rules, route, route_for
 from dicom_node.testing.header_views import CORONAL, HIP_CT, series_view
+from dicom_node.testing.specs import routing_spec
 
 RULES = default_rules()
 
-
-def spec(name, **inputs):
-    return CorrectorSpec(
-        name=name,
-        version="1",
-        api=1,
-        title=name,
-        inputs=inputs,
-        methods={"classical": "does something"},
-        default_method="classical",
-        factory="nowhere:build",
-        limits={role: Limits(0.0, 1.0) for role in inputs},
-    )
-
-
 CT, MR = Accepts("CT", Units.HU), Accepts("MR", Units.MR_SIGNAL)
 SPECS = {
-    "hipct": spec("hipct", ct=CT),
-    "mavric": spec("mavric", plus=MR, minus=MR),
-    "madn": spec("madn", ct=CT, mr=MR),
-    "cine": spec("cine", cine=MR),
-    "multitask": spec("multitask", image=MR),
+    "hipct": routing_spec("hipct", ct=CT),
+    "mavric": routing_spec("mavric", plus=MR, minus=MR),
+    "madn": routing_spec("madn", ct=CT, mr=MR),
+    "cine": routing_spec("cine", cine=MR),
+    "multitask": routing_spec("multitask", image=MR),
 }
 WHOLE_TRUNK = {**HIP_CT, "BodyPartExamined": "ABDOMEN", "StudyDescription": "", "SeriesDescription": "3.0"}
 BARE_CT = {k: v for k, v in HIP_CT.items() if k not in ("BodyPartExamined", "StudyDescription", "SeriesDescription")}

@@ -3,31 +3,17 @@
 import pytest
 
 from dicom_node.config.rules import Rule
-from dicom_node.contracts import Accepts, CorrectorSpec, Limits, Units
+from dicom_node.contracts import Accepts, Units
 from dicom_node.routing import route, route_for
 from dicom_node.testing.header_views import HIP_CT, series_view
-
-
-def spec(name, **inputs):
-    return CorrectorSpec(
-        name=name,
-        version="1",
-        api=1,
-        title=name,
-        inputs=inputs,
-        methods={"classical": "does something"},
-        default_method="classical",
-        factory="nowhere:build",
-        limits={role: Limits(0.0, 1.0) for role in inputs},
-    )
-
+from dicom_node.testing.specs import routing_spec
 
 CT = Accepts("CT", Units.HU, needs=("ImageType",))
 MR = Accepts("MR", Units.MR_SIGNAL)
 SPECS = {
-    "hip": spec("hip", ct=CT),
-    "pair": spec("pair", ct=CT, mr=MR),
-    "polar": spec("polar", plus=MR, minus=MR),
+    "hip": routing_spec("hip", ct=CT),
+    "pair": routing_spec("pair", ct=CT, mr=MR),
+    "polar": routing_spec("polar", plus=MR, minus=MR),
 }
 HIP = Rule(name="hips", corrector="hip", when={"Modality": "CT"})
 PAIR = Rule(name="pairs", corrector="pair", scope="patient", roles={"ct": {}, "mr": {}})
