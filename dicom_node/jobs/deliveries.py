@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from dicom_node.database.statements import changed_one, insert
 from dicom_node.database.values import short
-from dicom_node.errors import LeaseLost, NodeError, WorkerLost
+from dicom_node.errors import DeliveryError, LeaseLost, NodeError, WorkerLost
 from dicom_node.jobs import rows
 from dicom_node.jobs import tables as t
 from dicom_node.jobs.model import Delivery, DeliveryLease
@@ -30,13 +31,23 @@ class DeliveryLedger:
     def __init__(self, retry: RetryPolicy) -> None:
         self._delivery_retry = retry
 
-    def lease_delivery(self, tx: Connection, owner: str, lease_s: float, now: float) -> DeliveryLease | None:
-        """Lease the delivery that has waited longest, None when none is due. Expired leases are taken back first."""
+    def lease_delivery(
+        self, tx: Connection, owner: str, lease_s: float, now: float, *, exclude_peers: Collection[str] = ()
+    ) -> DeliveryLease | None:
+        """Lease the delivery that has waited longest, None when none is due. Expired leases are taken back first.
+
+        Args:
+            tx: write transaction.
+            owner: who leases.
+            lease_s: for how long [s].
+            now: UTC [s].
+            exclude_peers: peers that are being sent to; what waits for them stays free of a lease, and of its losses.
+        """
         row = t.deliveries.c
         expired = select(t.deliveries).where(row.state == DeliveryState.LEASED, row.expires_at < now)
         for lost in tx.execute(expired).all():
             self._lose_delivery(tx, lost, now, "the lease expired")
-        claimed = claim_delivery(tx, owner, lease_s, now)
+        claimed = claim_delivery(tx, owner, lease_s, now, exclude_peers)
         if claimed is None:
             return None
         return DeliveryLease(self._delivery(tx, claimed), claimed.token, claimed.expires_at)
@@ -112,6 +123,8 @@ class DeliveryLedger:
         }
         target = DeliveryState.PENDING if verdict.again else DeliveryState.DEAD
         self._finish(tx, lease, target, now, code=error.code, message=str(error), values=values)
+        if error.infrastructure and isinstance(error, DeliveryError):
+            _defer(tx, lease.delivery.peer, now + verdict.delay_s)
         if target is DeliveryState.DEAD:
             self._settle_job(tx, lease.delivery.job_id, now)
         return target
@@ -204,6 +217,13 @@ class DeliveryLedger:
                 move_job(
                     tx, job_id, JobState.DERIVED, JobState.DEAD, now, code="DeliveryDead", message=why, values=values
                 )
+
+
+def _defer(tx: Connection, peer: str, until: float) -> None:
+    """The peer is away: what else waits for it need not find out one timeout after the other."""
+    row = t.deliveries.c
+    waiting = (row.peer == peer) & (row.state == DeliveryState.PENDING) & (row.not_before < until)
+    tx.execute(update(t.deliveries).where(waiting).values(not_before=until))
 
 
 def _lock_job(tx: Connection, job_id: str) -> None:

@@ -75,14 +75,18 @@ class Delivery:
         self._heart.start()
 
     def step(self, now: float) -> int:
-        """Lease what is due and hand it to the lanes; returns how many. Does not wait for peers.
+        """Lease what is due, one for each free lane; returns how many. Does not wait for peers.
+
+        What only waits for its lane is not leased: a process that dies must cost it nothing.
 
         Raises:
             LedgerError: the database refused; the step may be repeated.
         """
         for number in range(_MOST_AT_ONCE):
             with self._database.begin() as tx:
-                lease = self._ledger.lease_delivery(tx, self._owner, self._config.jobs.lease_s, now)
+                lease = self._ledger.lease_delivery(
+                    tx, self._owner, self._config.jobs.lease_s, now, exclude_peers=self._sent_to()
+                )
             if lease is None:
                 return number
             with self._lock:
@@ -94,6 +98,10 @@ class Delivery:
         """Deliveries in hand."""
         with self._lock:
             return len(self._held)
+
+    def _sent_to(self) -> frozenset[str]:
+        with self._lock:
+            return frozenset(lease.delivery.peer for lease in self._held.values())
 
     def close(self, wait_s: float) -> None:
         """Stop after the instance in hand, and give back what is not done.
@@ -120,24 +128,9 @@ class Delivery:
 
     def _work(self, waiting: queue.Queue[DeliveryLease | None]) -> None:
         while (lease := waiting.get()) is not None:
-            problem = self._attempt(lease)
-            if problem is not None and problem.infrastructure:
-                # The peer is away: what else waits for it need not find out one timeout after the other.
-                stopped = isinstance(problem, WorkerLost)
-                self._give_back(waiting, PeerUnreachable("the node stopped") if stopped else problem)
+            self._attempt(lease)
 
-    def _give_back(self, waiting: queue.Queue[DeliveryLease | None], problem: NodeError) -> None:
-        while True:
-            try:
-                lease = waiting.get_nowait()
-            except queue.Empty:
-                return
-            if lease is None:
-                waiting.put(None)
-                return
-            self._conclude(lease, lambda tx, now, lease=lease: self._ledger.delivery_failed(tx, lease, problem, now))
-
-    def _attempt(self, lease: DeliveryLease) -> NodeError | None:
+    def _attempt(self, lease: DeliveryLease) -> None:
         delivery = lease.delivery
         with logs.bound(job=delivery.job_id, peer=delivery.peer, delivery=delivery.id):
             try:
@@ -145,7 +138,7 @@ class Delivery:
             except LeaseLost as problem:
                 log.warning("delivery_left", code=problem.code, reason=str(problem))
                 self._forget(lease)
-                return None
+                return
             except NodeError as problem:
                 failure: NodeError = problem
             except Exception as problem:  # noqa: BLE001  a fault of ours must not end the peer's lane
@@ -154,10 +147,9 @@ class Delivery:
             else:
                 self._conclude(lease, lambda tx, now: self._ledger.delivery_done(tx, lease, verified, now))
                 log.info("delivered", verified=verified)
-                return None
+                return
             log.warning("delivery_failed", code=failure.code, reason=str(failure))
             self._conclude(lease, lambda tx, now: self._ledger.delivery_failed(tx, lease, failure, now))
-            return failure
 
     def _deliver(self, lease: DeliveryLease) -> str:
         delivery = lease.delivery

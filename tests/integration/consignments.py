@@ -54,7 +54,7 @@ class Dispatch:
         stage = Delivery(self.config, self.database, self.ledger, owner="delivery", clock=lambda: self.now)
         stage.step(self.now)
         if wait:
-            wait_until(lambda: stage.busy() == 0, 60, "lanes empty")
+            wait_until(lambda: stage.step(self.now) == 0 and stage.busy() == 0, 60, "lanes empty")
             stage.close(10)
         return stage
 

@@ -139,7 +139,12 @@ def test_hanging_peer_holds_up_nobody_else(dispatching: Dispatching) -> None:
         sending = dispatching(known)
         jobs = [sending.derived(str(n), {"ct": ct(2, number=n)}, ("slow", "pacs")) for n in (1, 2)]
         stage = sending.attempt(wait=False)
-        wait_until(lambda: all(sending.deliveries(j)["pacs"].state is DeliveryState.DONE for j in jobs))
+
+        def others_done() -> bool:
+            stage.step(sending.now)
+            return all(sending.deliveries(job)["pacs"].state is DeliveryState.DONE for job in jobs)
+
+        wait_until(others_done)
         assert stage.busy() > 0
         wait_until(lambda: stage.busy() == 0)
         stage.close(10)
@@ -271,6 +276,19 @@ def test_process_that_dies_while_sending_is_taken_over_where_it_was(dispatching:
     wait_until(lambda: dead.busy() == 0, what="the dead one lets go")
     dead.close(10)
     assert sending.job(job).state is JobState.DELIVERED
+
+
+def test_what_waits_behind_a_hanging_peer_loses_nothing_when_the_process_dies(dispatching: Dispatching) -> None:
+    with ScriptedScp(Script(hang_from=0)) as there:
+        sending = dispatching({"pacs": peer("SCRIPTED", there.port, timeout_s=1)})
+        jobs = [sending.derived(str(n), {"ct": ct(2, number=n)}, ("pacs",)) for n in (1, 2, 3)]
+        stage = sending.attempt(wait=False)
+        assert stage.step(sending.now) == 0
+        with sending.database.begin() as tx:
+            assert sending.ledger.release_delivery(tx, "delivery", sending.now) == 1
+        assert [sending.deliveries(job)["pacs"].state for job in jobs] == [DeliveryState.PENDING] * 3
+        wait_until(lambda: stage.busy() == 0, what="the hanging one lets go")
+        stage.close(10)
 
 
 def test_stopping_gives_the_delivery_back_without_charge(dispatching: Dispatching) -> None:

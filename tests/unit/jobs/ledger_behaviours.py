@@ -56,8 +56,8 @@ class Steps:
 
         return call
 
-    def derived_job(self, now=0.0, send_to=("pacs", "archive")):
-        self.submit(replace(NEW, send_to=send_to), now)
+    def derived_job(self, now=0.0, send_to=("pacs", "archive"), set_key=NEW.set_key):
+        self.submit(replace(NEW, send_to=send_to, set_key=set_key), now)
         lease = self.lease("w", 60, now)
         return self.derived(lease, OUTPUTS, (), {}, now)
 
@@ -353,6 +353,21 @@ class DeliveryBehaviour:
             now += 1000
         assert set(peers) == {"pacs", "archive"}
         assert lease.delivery.attempts == 0
+
+    def test_what_waits_for_a_busy_peer_is_not_leased(self, steps):
+        steps.derived_job()
+        lease = steps.lease_delivery("d", 60, 1.0)
+        other = ({"pacs", "archive"} - {lease.delivery.peer}).pop()
+        assert steps.lease_delivery("d", 60, 1.0, exclude_peers={"pacs", "archive"}) is None
+        assert steps.lease_delivery("d", 60, 1.0, exclude_peers={lease.delivery.peer}).delivery.peer == other
+
+    def test_a_peer_that_is_away_defers_all_that_waits_for_it_and_the_next_try_is_anothers(self, steps):
+        jobs = [steps.derived_job(set_key=key, send_to=("pacs",)) for key in ("x", "y")]
+        first = steps.lease_delivery("d", 60, 1.0)
+        steps.delivery_failed(first, errors.PeerUnreachable("refused"), 1.0)
+        assert steps.lease_delivery("d", 60, 1.5) is None
+        second = steps.lease_delivery("d", 60, 1000.0)
+        assert {first.delivery.job_id, second.delivery.job_id} == {job.id for job in jobs}
 
     def test_whoever_lost_the_delivery_changes_nothing(self, steps):
         job = steps.derived_job(send_to=("pacs",))
