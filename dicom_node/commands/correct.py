@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ import yaml
 from dicom_node.commands.output import Advance, JsonFlag, Output
 from dicom_node.compose.routing import rules_of
 from dicom_node.config import Config, load_config
-from dicom_node.contracts import CorrectorSpec, InputSet
+from dicom_node.contracts import Corrector, CorrectorSpec, InputSet
 from dicom_node.dicom.scan import Rejected, ScanResult, scan
 from dicom_node.errors import CorrectionRefused, InputError, NodeError, RequestError, UnusableSeries
 from dicom_node.planning import input_digest, series_uids
@@ -23,7 +24,8 @@ from dicom_node.plugins.catalogue import Catalogue, discover
 from dicom_node.plugins.loader import build
 from dicom_node.plugins.parameters import resolve
 from dicom_node.routing.router import RoutingResult, route, route_for
-from dicom_node.worker.pipeline import Outcome, Task, run
+from dicom_node.worker.outbox import Outbox
+from dicom_node.worker.pipeline import Outcome, Step, Task, run
 
 
 @dataclass
@@ -73,6 +75,8 @@ def correct(
             what = f"{input_set.corrector} {number}/{len(result.input_sets)}"
             spec = catalogue.specs[input_set.corrector]
             _one(report, input_set, spec, method, overrides, device, out, found.rejected, what, advance)
+    # Corrected images of all input sets come before the maps, masks and reports of any.
+    report.series.sort(key=lambda entry: entry["role"] == "report" or ":" in str(entry["role"]))
     _print(output, report)
     if report.failed:
         raise typer.Exit(1)
@@ -149,14 +153,11 @@ def _one(
                 raise UnusableSeries(
                     f"series {bad.series_instance_uid} holds {bad.file}, which cannot be used: {bad.reason}"
                 )
-        folder = out / f"{spec.name}-{name}-{hashlib.sha256(digest.encode()).hexdigest()[:12]}"
-        _make_folder(folder)
         built = build(spec, name, device, parameters)
-        outcome = run(task, built, folder, lambda s: advance(f"{what}: {s}", steps.index(s), len(steps)))
+        entries = _derive(task, built, uids, out, lambda s: advance(f"{what}: {s}", steps.index(s), len(steps)))
     except CorrectionRefused as refusal:
         for uid in uids:
             _skip(report, uid, str(refusal))
-        _remove_empty(folder)
         return
     except NodeError as error:
         report.failed.append(
@@ -169,24 +170,39 @@ def _one(
             }
         )
         return
-    if not outcome.changed:
-        _remove_empty(folder)
-    report.series.extend(_entries(spec.name, name, input_set, uids, outcome))
+    report.series.extend(entries)
 
 
-def _entries(
-    corrector: str, method: str, input_set: InputSet, uids: tuple[str, ...], outcome: Outcome
-) -> list[dict[str, object]]:
-    common = {"corrector": corrector, "method": method, "source_series": list(uids), "warnings": list(outcome.warnings)}
+def _derive(task: Task, corrector: Corrector, uids: tuple[str, ...], out: Path, step: Step) -> list[dict[str, object]]:
+    """Run the task; its folder appears whole under `out`, or not at all."""
+    recipe = [task.input_digest, task.spec.version, task.weights_sha256, sorted(task.parameters.items())]
+    name = f"{task.spec.name}-{task.method}-{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
+    outbox = Outbox(out)
+    working = outbox.open(name, 0)
+    try:
+        outcome = run(task, corrector, working, step)
+        entries = _entries(task, uids, outcome, outbox.folder(name))
+        if outcome.changed:
+            outbox.publish(name, working, {"series": entries})
+    finally:
+        outbox.discard(working)
+    return entries
+
+
+def _entries(task: Task, uids: tuple[str, ...], outcome: Outcome, folder: Path) -> list[dict[str, object]]:
+    common = {"corrector": task.spec.name, "method": task.method, "source_series": list(uids),
+              "warnings": list(outcome.warnings)}  # fmt: skip
     if outcome.derived is None:
         return [
             {**common, "role": role, "changed": False, "series_instance_uid": None, "files": [],
              "metrics": dict(outcome.metrics), "reason": outcome.reason}
-            for role in input_set.roles
+            for role in task.roles
         ]  # fmt: skip
+    written = outcome.derived.folder
     return [
         {**common, "role": s.role, "changed": True, "series_instance_uid": s.series_instance_uid,
-         "files": [str(f.path) for f in s.files], "metrics": {**outcome.metrics, **s.metrics}}
+         "files": [str(folder / f.path.relative_to(written)) for f in s.files],
+         "metrics": {**outcome.metrics, **s.metrics}}
         for s in outcome.derived.series
     ]  # fmt: skip
 
@@ -209,11 +225,6 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"cannot write to {folder}: {error.strerror}") from error
-
-
-def _remove_empty(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        folder.rmdir()
 
 
 def _print(output: Output, report: Report) -> None:

@@ -11,6 +11,7 @@ from dicom_node.dicom.text import LO_BYTES, ST_BYTES, ascii_text, prefixed
 LARGEST_NUMBER = 2**31 - 1
 """Largest value of VR IS (PS3.5 6.2)."""
 NUMBER_BASE_WITHOUT_SOURCE = 90000
+_UID_END = 6
 
 
 def series_number(source_number: int | None, ordinal: int) -> int:
@@ -73,6 +74,7 @@ def image_type(source: Dataset, value_2: str | None) -> list[str]:
 
 
 def _version_mark(provenance: Provenance, role: str) -> str:
-    if provenance.version < 2 and role not in provenance.superseded_series:
-        return ""
-    return f"[v{provenance.version}, replaces v{provenance.version - 1}] "
+    if earlier := provenance.superseded_series.get(role):
+        # The whole UID would fill the 64 bytes; its end tells it from the others of the study.
+        return f"[v{provenance.version}, replaces ..{earlier[-_UID_END:]}] "
+    return f"[v{provenance.version}] " if provenance.version > 1 else ""

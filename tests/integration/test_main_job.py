@@ -127,7 +127,7 @@ def test_late_images_lead_to_a_new_version_that_names_the_old_one(
     assert versions == [1, 2]
     text = newer[0].to_json()
     assert next(iter(first)) in text
-    assert "v2" in newer[0].SeriesDescription
+    assert newer[0].SeriesDescription.startswith(f"[v2, replaces ..{next(iter(first))[-6:]}] ")
 
 
 def test_an_unreachable_pacs_costs_time_and_nothing_else(tmp_path: Path, storescu: Callable[..., object]) -> None:

@@ -269,13 +269,19 @@ def test_equipment_of_the_source_comes_first(tmp_path):
 
 
 def test_a_new_version_says_which_series_it_replaces(tmp_path):
-    case = make_case(SyntheticSeries(slices=3), tmp_path / "in", version=2, superseded_series={"image": "1.2.3.4"})
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in", version=2, superseded_series={"image": "1.2.3456789"})
     derived = case.derive(tmp_path / "out")
     for _, made in pairs(case, derived):
-        assert made.SeriesDescription.startswith("[v2, replaces v1] ")
+        assert made.SeriesDescription.startswith("[v2, replaces ..456789] probe classical: ")
         assert len(made.SeriesDescription) <= 64
-        assert "1.2.3.4" in made.DerivationDescription
-        assert "1.2.3.4" in read_block(made).values()
+        assert "1.2.3456789" in made.DerivationDescription
+        assert "1.2.3456789" in read_block(made).values()
+
+
+def test_a_new_version_of_what_had_no_earlier_series_only_counts(tmp_path):
+    case = make_case(SyntheticSeries(slices=3), tmp_path / "in", version=3, companions=True)
+    for series in case.derive(tmp_path / "out").series:
+        assert pydicom.dcmread(series.files[0].path).SeriesDescription.startswith("[v3] probe classical")
 
 
 def test_the_same_job_writes_the_same_bytes(tmp_path):
