@@ -16,6 +16,9 @@ from rich.table import Table
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
 Advance = Callable[[str, int, int], None]
 """Told (what, done, total); a total of 0 means unknown."""
+_UNFOLDED = 10_000
+_KEPT_WHOLE = 12
+"""Columns up to this wide are folded last: ids, states and names."""
 
 
 class Output:
@@ -23,7 +26,9 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+        # Off a terminal nothing is folded, so that each row is a line that can be searched.
+        width = None if sys.stdout.isatty() else _UNFOLDED
+        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=width is not None, width=width)
         self._err = Console(file=sys.stderr, highlight=False)
 
     def document(self, value: object) -> None:
@@ -42,8 +47,9 @@ class Output:
         if self.as_json:
             return
         table = Table(title=title, title_justify="left", show_lines=False)
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        for number, column in enumerate(columns):
+            longest = max((len(str(row[number])) for row in rows), default=0)
+            table.add_column(column, overflow="fold", min_width=min(longest, _KEPT_WHOLE))
         for row in rows:
             table.add_row(*(str(cell) for cell in row))
         self._out.print(table)

@@ -14,6 +14,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "integration"))
 import hip_study
 
+from dicom_node.dicom import derive
+from dicom_node.dicom.files import write_instance
+from dicom_node.errors import StorageFull
+
 Run = Callable[..., Any]
 
 
@@ -87,6 +91,33 @@ def test_a_truncated_slice_fails_the_series_and_names_the_file(run: Run, study: 
     (failed,) = result.document["failed"]
     assert last.name in failed["error"]
     assert result.document["series"] == []
+
+
+def test_a_disk_that_fills_midway_leaves_no_half_series(
+    run: Run, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[Path] = []
+
+    def fill(path: Path, *rest: Any, **more: Any) -> None:
+        if len(written) == 3:
+            raise StorageFull(f"the disk is full at {path}")
+        written.append(path)
+        write_instance(path, *rest, **more)
+
+    monkeypatch.setattr(derive, "write_instance", fill)
+    result = run("correct", study, "--out", tmp_path / "out", "--json")
+    assert result.status == 1
+    assert "disk is full" in result.document["failed"][0]["error"]
+    assert len(written) == 3
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_images_of_all_sets_come_before_their_companions(run: Run, study: Path, tmp_path: Path) -> None:
+    hip_study.hip_series(slices=5, metal_slices=(2,), rows=64, seed=2).write(study / "other")
+    result = run("correct", study, "--out", tmp_path / "out", "--method", "li", "--json")
+    roles = [e["role"] for e in result.document["series"]]
+    assert roles[:2] == ["ct", "ct"]
+    assert set(roles[2:]) >= {"mask:metal", "map:change", "report"}
 
 
 @pytest.mark.parametrize(

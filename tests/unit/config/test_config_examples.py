@@ -71,3 +71,31 @@ def test_every_key_is_documented(model):
     keys = [field.alias or name for name, field in model.model_fields.items()]
     missing = [key for key in keys if not re.search(rf"`{key}[`:]|\b{key}: ", DOCUMENT)]
     assert missing == []
+
+
+PROMISED = """
+node: {ae_title: CORRECTOR, host: 127.0.0.1, port: 11112, data_dir: ./var, database: sqlite, device: auto}
+peers: {pacs: {ae_title: ORTHANC, host: 127.0.0.1, port: 4242}}
+intake: {quiet_s: 30}
+routes:                       # before the default routes that ship; `defaults: off` leaves those out
+  - {name: hip, when: {Modality: CT}, corrector: hipct, method: best, parameters: {n_angles: 360}, send_to: [pacs],
+     enabled: true}
+default_send_to: [pacs]
+"""
+"""The shape that the project promises to keep."""
+
+
+@pytest.mark.parametrize(("more", "defaults"), [("", True), ("defaults: off\n", False)])
+def test_the_promised_configuration_loads_and_its_first_sections_are_the_defaults(more, defaults, tmp_path):
+    path = tmp_path / "node.yaml"
+    path.write_text(PROMISED + more, encoding="utf-8")
+    config = load_config(path)
+    (rule,) = config.routes
+    assert (rule.name, rule.corrector, rule.method, rule.send_to, rule.enabled) == (
+        "hip", "hipct", "best", ("pacs",), True
+    )  # fmt: skip
+    assert dict(rule.parameters) == {"n_angles": 360}
+    assert config.defaults is defaults
+    assert config.node == sections.NodeSection()
+    assert config.intake == sections.IntakeSection()
+    assert (config.peers["pacs"].ae_title, config.default_send_to) == ("ORTHANC", ("pacs",))
