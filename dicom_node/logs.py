@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import MutableMapping
+from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 
 _LONGEST_TEXT = 500
+_FRAMES = 4
 _FORBIDDEN = ("patient", "birth", "accession", "physician", "description", "operator", "institution")
 
 
@@ -66,6 +69,16 @@ def get(name: str) -> Any:
 def bound(**facts: object) -> Any:
     """Context manager: every line inside carries these facts (association, series, job, attempt)."""
     return structlog.contextvars.bound_contextvars(**facts)
+
+
+def place(error: BaseException) -> str:
+    """An exception as its type and the innermost lines that ran: its own text may quote header values.
+
+    E.g. `ValueError at reading.py:10 > pixels.py:33`.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
+    lines = " > ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames)
+    return f"{type(error).__name__} at {lines or 'an unknown line'}"
 
 
 def _scrub(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -6,6 +6,7 @@ import importlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import wait
@@ -24,7 +25,14 @@ log = logs.get("process")
 
 def enter(kind: str, config: Config, index: int, ready: Event) -> None:
     """Run the child of this kind, `dicom_node.processes.<kind>`; imported here, so that only the child pays for it."""
-    importlib.import_module(f"dicom_node.processes.{kind}").run(config, index, ready)
+    try:
+        importlib.import_module(f"dicom_node.processes.{kind}").run(config, index, ready)
+    except NodeError as error:
+        log.error("process_failed", code=error.code, error=str(error))
+        sys.exit(1)
+    except Exception as error:  # noqa: BLE001  a traceback would print the exception's text, which may quote headers
+        log.error("process_failed", code=type(error).__name__, error=logs.place(error))
+        sys.exit(1)
 
 
 def begin(name: str) -> threading.Event:

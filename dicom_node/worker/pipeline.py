@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ Step = Callable[[str], None]
 """Told the name of each step as it begins: `read`, `correct`, `derive`."""
 
 log = logs.get("worker.pipeline")
-
-_FRAMES = 4
 
 
 @dataclass(frozen=True)
@@ -114,12 +111,8 @@ def _correct(spec: CorrectorSpec, corrector: Corrector, loaded: Mapping[str, Loa
         return corrector.correct(inputs)
     except NodeError:
         raise
-    except Exception as error:  # noqa: BLE001  a plugin may raise anything; it becomes one error of ours
+    except MemoryError:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  a plugin may raise anything
         # The exception's text may quote header values, so only its type and place are kept.
-        raise CorrectorFailed(f"corrector {spec.name} raised {type(error).__name__} at {_place(error)}") from None
-
-
-def _place(error: BaseException) -> str:
-    """The innermost lines that were running, outermost first."""
-    frames = traceback.extract_tb(error.__traceback__)[-_FRAMES:]
-    return " > ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames) or "an unknown line"
+        raise CorrectorFailed(f"corrector {spec.name} raised {logs.place(error)}") from None

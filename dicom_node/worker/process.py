@@ -13,7 +13,15 @@ from dicom_node.contracts import Corrector, CorrectorSpec, ParameterValue, RoleI
 from dicom_node.database.engine import Database
 from dicom_node.dicom.headers import read_header
 from dicom_node.durable import storage_error
-from dicom_node.errors import CorrectionRefused, InputError, LeaseLost, LedgerError, NodeError, PluginError
+from dicom_node.errors import (
+    CorrectionRefused,
+    DerivationError,
+    InputError,
+    LeaseLost,
+    LedgerError,
+    NodeError,
+    PluginError,
+)
 from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import Job, JobInput, Lease, OutputInstance, OutputSeries
 from dicom_node.plugins.catalogue import Catalogue
@@ -123,6 +131,9 @@ class Worker:
             self._discard(working)
             self._warm.clear()
             self._failed(lease, PluginError("the series does not fit into this machine's memory"))
+        except Exception as error:  # noqa: BLE001  a fault of ours over one series must not cost the process
+            self._discard(working)
+            self._failed(lease, DerivationError(f"the node itself failed over this input: {logs.place(error)}"))
 
     def _failed(self, lease: Lease, error: NodeError) -> None:
         with self._database.begin() as tx:

@@ -116,6 +116,10 @@ def raises(volume: Volume) -> object:
     raise ValueError("CANARY^NAME")
 
 
+def exits(volume: Volume) -> object:
+    raise SystemExit(3)
+
+
 def not_finite(volume: Volume) -> object:
     pixels = volume.pixels.copy()
     pixels[0, 0, 0] = np.nan
@@ -139,6 +143,7 @@ def beyond_its_limits(volume: Volume) -> object:
     ("act", "code"),
     [
         (raises, "CorrectorFailed"),
+        (exits, "CorrectorFailed"),
         (lambda volume: None, "CorrectorFailed"),
         (wrong_shape, "CorrectorFailed"),
         (alters_its_input, "CorrectorFailed"),
@@ -163,6 +168,20 @@ def test_a_misbehaving_corrector_never_leads_to_a_derived_series(
         if s.labels.get("table") == "job"
     }
     assert samples["dicom_node_jobs", "DEAD"] == 1
+
+
+def test_a_fault_of_the_node_ends_the_job_not_the_process(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(self: Worker, job: Job) -> None:
+        raise ValueError("CANARY^NAME")
+
+    monkeypatch.setattr(Worker, "_task", broken)
+    job = bench.run(brighter)
+    assert (job.state, job.error_code) == (JobState.DEAD, "DerivationError")
+    printed = capsys.readouterr()
+    assert "ValueError at" in (job.error or "")
+    assert "CANARY" not in printed.out + printed.err + (job.error or "")
 
 
 def test_a_retry_by_the_operator_gets_a_fresh_budget(bench: Bench) -> None:
