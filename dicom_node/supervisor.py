@@ -18,7 +18,7 @@ from dicom_node import logs
 from dicom_node.compose.ledger import make_ledger, open_database, owner
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
-from dicom_node.errors import RequestError
+from dicom_node.errors import NodeError, RequestError
 from dicom_node.metrics import MetricsServer, NodeStatus
 from dicom_node.net.receiver import check_port
 from dicom_node.processes.common import enter
@@ -160,7 +160,15 @@ class Supervisor:
                 if child.process is not None and not child.process.is_alive() and not self._stopping.is_set():
                     self._died(child)
                 if child.process is None and time.monotonic() >= child.restart_at:
-                    self._start(context, database, child)
+                    self._restart(context, database, child)
+
+    def _restart(self, context: SpawnContext, database: Database, child: Child) -> None:
+        """Start a dead child again; a database or machine that refuses just now must not end the other processes."""
+        try:
+            self._start(context, database, child)
+        except (NodeError, OSError) as error:
+            child.restart_at = time.monotonic() + child.pause_s
+            log.error("restart_failed", child=child.name, code=type(error).__name__, error=str(error))
 
     def _died(self, child: Child) -> None:
         assert child.process is not None
