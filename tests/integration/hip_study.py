@@ -11,6 +11,10 @@ from dicom_node.testing.identity import SyntheticPatient
 from dicom_node.testing.series import SyntheticSeries
 
 ROWS = 96
+PATIENT = SyntheticPatient(
+    name="CANARY^NAME=山田^太郎=やまだ^たろう", character_set=("", "ISO 2022 IR 87"), patient_id="CANARYID"
+)
+"""Escapes into JIS X 0208 (PS3.5 H.3.1): bytes that any careless decoding on the way would change."""
 
 
 def pelvis(slices: int, metal_slices: tuple[int, ...], rows: int = ROWS) -> NDArray[np.float32]:
@@ -45,7 +49,7 @@ def hip_series(
         pixel_spacing_mm=(spacing, spacing),
         origin_mm=(-190.0, -190.0, -300.0),
         bits_stored=12,
-        patient=SyntheticPatient(name="CANARY^NAME", patient_id="CANARYID"),
+        patient=PATIENT,
         study_description="CANARY HIP PELVIS",
         series_description="HIP 3.0 CANARY",
         protocol_name="PELVIS",

@@ -49,6 +49,11 @@ def corrected_images(orthanc: Orthanc) -> list[pydicom.Dataset]:
     return sorted(found, key=lambda d: float(d.ImagePositionPatient[2]))
 
 
+def raw_bytes(dataset: pydicom.Dataset, keyword: str) -> bytes:
+    """The value as it stands in the file."""
+    return bytes(dataset.get_item(keyword, keep_deferred=True).value)
+
+
 def test_a_pushed_study_comes_back_corrected_once(
     tmp_path: Path, running: Node, orthanc: Orthanc, storescu: Callable[..., object]
 ) -> None:
@@ -64,6 +69,8 @@ def test_a_pushed_study_comes_back_corrected_once(
     changed = 0
     for image in images:
         source = sources[image.SourceImageSequence[0].ReferencedSOPInstanceUID]
+        # Before anything decodes it.
+        assert raw_bytes(image, "PatientName") == raw_bytes(source, "PatientName")
         assert image.ImageType[0] == "DERIVED"
         for keyword in KEPT:
             assert image[keyword].value == source[keyword].value, keyword
@@ -80,7 +87,24 @@ def test_a_pushed_study_comes_back_corrected_once(
     time.sleep(1.5)
     assert orthanc.sop_instance_uids() == before
     assert len(running.jobs()) == 1
+    assert running.page("/healthz")[0] == 200
     assert running.stop() == 0
+
+
+def test_sigterm_in_the_middle_of_the_work_finishes_what_is_in_hand(
+    tmp_path: Path, running: Node, orthanc: Orthanc, storescu: Callable[..., object]
+) -> None:
+    hip_study.write(tmp_path / "study")
+    assert storescu(running.port, [tmp_path / "study"]).returncode == 0
+    wait_until(lambda: running.events("job_started"), what="the worker at work")
+    assert running.stop() == 0
+    (job,) = running.jobs()
+    assert job["state"] in ("DERIVED", "DELIVERED")
+    assert len(running.events("job_started")) == 1
+    running.start()
+    running.wait_jobs("DELIVERED")
+    assert len(running.events("job_started")) == 1
+    assert len(corrected_images(orthanc)) == 8
 
 
 def test_nothing_that_the_node_writes_outside_its_stores_holds_patient_data(
