@@ -1,5 +1,7 @@
 # Each target works as the first command on a fresh machine with Python 3.11+ and apt.
-PYTHON ?= python3
+# The first that is new enough; `make PYTHON=...` names another.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
@@ -10,9 +12,11 @@ help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 $(VENV)/.ready: pyproject.toml constraints/cpu.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) 2>/dev/null || deploy/install-system.sh python3-venv
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@# Debian's Python without its venv package leaves a folder without pip behind.
+	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		deploy/install-system.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])') && \
+		$(PYTHON) -m venv --clear $(VENV); }
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints/cpu.txt -e .
 	@touch $@
@@ -45,8 +49,7 @@ imports: setup-dev ## Who may import whom
 	$(BIN)/lint-imports
 
 bench: setup-dev ## Measure speed and quality; prints ratios against baselines of the same run
-	$(BIN)/python tests/benchmarks/bench_projector.py
-	$(BIN)/python tests/benchmarks/bench_hipct.py
+	for benchmark in tests/benchmarks/bench_*.py; do $(BIN)/python $$benchmark || exit 1; done
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) demo-out

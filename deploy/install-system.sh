@@ -8,17 +8,26 @@ done
 [ -z "$missing" ] && exit 0
 if [ "$(id -u)" -eq 0 ]; then as_root=""; elif command -v sudo >/dev/null 2>&1; then as_root="sudo -n"; else as_root="false"; fi
 echo "installing:$missing"
-export DEBIAN_FRONTEND=noninteractive
+# A machine without network answers soon, and another package manager at work is waited for.
+apt="env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20 -o DPkg::Lock::Timeout=120"
 # Debian would start a system-wide Orthanc and PostgreSQL; tests start their own, so keep these from starting.
 policy=/usr/sbin/policy-rc.d
 made=""
-if [ -z "$as_root" ] && [ ! -e "$policy" ]; then printf '#!/bin/sh\nexit 101\n' > "$policy" && chmod +x "$policy" && made=1; fi
-# shellcheck disable=SC2086
-$as_root apt-get update -qq && $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
-status=$?
-[ -n "$made" ] && rm -f "$policy"
-if [ $status -ne 0 ]; then
-    echo "could not install$missing (no permission or no network): the tests that need them will be skipped by name" >&2
+put_back() { if [ -n "$made" ]; then $as_root rm -f "$policy"; fi; }
+trap put_back EXIT
+trap 'exit 1' INT TERM
+if [ ! -e "$policy" ] && printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null 2>&1; then
+    made=1
+    $as_root chmod +x "$policy"
+fi
+$as_root $apt update
+failed=""
+# One by one: a release that lacks one of them still gets the others.
+for package in $missing; do
+    $as_root $apt install -y --no-install-recommends "$package" >/dev/null || failed="$failed $package"
+done
+if [ -n "$failed" ]; then
+    echo "could not install$failed (no permission, no network, or not in this release): what needs them is skipped by name" >&2
     [ -n "${CI:-}" ] && exit 1
 fi
 exit 0
