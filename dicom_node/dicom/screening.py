@@ -81,6 +81,8 @@ def _reason(get: Callable[[str], object], transfer_syntax_uid: str) -> str | Non
         return "1-bit pixels"
     if allocated not in (8, 16, 32):
         return f"BitsAllocated {allocated} is not supported"
+    if not stored:
+        return "floating-point or damaged pixels (BitsStored is missing)"
     high = _integer(get("HighBit"), stored - 1)
     if not 1 <= stored <= allocated or not stored - 1 <= high < allocated:
         return f"BitsStored {stored} and HighBit {high} do not fit into BitsAllocated {allocated}"

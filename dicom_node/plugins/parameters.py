@@ -66,7 +66,7 @@ def _typed(where: str, default: ParameterValue, value: ParameterValue) -> Parame
     kind = "a whole number" if isinstance(default, int) else "a finite number"
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):  # nothing, a date, a number beyond all floats
         number = float("nan")
     if not math.isfinite(number) or (isinstance(default, int) and not number.is_integer()):
         raise RequestError(f"{where} must be {kind}, got {value!r}")

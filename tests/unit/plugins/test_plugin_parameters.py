@@ -1,5 +1,7 @@
 """Methods and parameters against a spec."""
 
+from datetime import date
+
 import pytest
 
 from dicom_node.contracts import Accepts, CorrectorSpec, Limits, Parameter, Units
@@ -61,6 +63,9 @@ def test_values_take_the_type_of_the_parameter(given, name, value):
         ({"angles": "many"}, "angles must be a whole number"),
         ({"threshold_hu": "nan"}, "threshold_hu must be a finite number"),
         ({"threshold_hu": float("inf")}, "threshold_hu must be a finite number"),
+        ({"threshold_hu": None}, "threshold_hu must be a finite number"),
+        ({"threshold_hu": date(2020, 1, 1)}, "threshold_hu must be a finite number"),
+        ({"angles": 10**400}, "angles must be a whole number"),
         ({"mode": "idle"}, "mode must be one of fast, slow, got 'idle'"),
         ({"mode": 1}, "mode must be a text"),
         ({"mask": 1}, "mask must be true or false"),
