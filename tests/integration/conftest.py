@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -12,8 +10,6 @@ from pathlib import Path
 import peers
 import pytest
 
-_PROGRAMS = {"Orthanc": "orthanc", "storescp": "dcmtk", "storescu": "dcmtk", "dciodvfy": "dicom3tools"}
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -21,27 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.integration)
 
 
-def _have(program: str) -> bool:
-    return shutil.which(program) is not None or Path("/usr/sbin", program).exists()
-
-
-@pytest.fixture(scope="session")
-def need_program() -> Callable[[str], None]:
-    """Skip by name when a system package is missing; in CI (environment variable CI) fail instead."""
-
-    def check(program: str) -> None:
-        if _have(program):
-            return
-        message = f"{program} is missing: apt-get install {_PROGRAMS.get(program, program)}"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
-
-    return check
-
-
 @pytest.fixture
-def orthanc(tmp_path: Path, need_program: Callable[[str], None]) -> Iterator[peers.Orthanc]:
+def orthanc(tmp_path: Path, need_program: Callable[..., Path]) -> Iterator[peers.Orthanc]:
     """An empty Orthanc of this test's own."""
     need_program("Orthanc")
     with peers.orthanc(tmp_path / "orthanc") as peer:
@@ -49,7 +26,7 @@ def orthanc(tmp_path: Path, need_program: Callable[[str], None]) -> Iterator[pee
 
 
 @pytest.fixture
-def storescp(tmp_path: Path, need_program: Callable[[str], None]) -> Iterator[Callable[..., peers.StoreScp]]:
+def storescp(tmp_path: Path, need_program: Callable[..., Path]) -> Iterator[Callable[..., peers.StoreScp]]:
     """Starts storescp with the given options: `storescp("--refuse")`; all are stopped after the test."""
     need_program("storescp")
     with ExitStack() as stack:
@@ -65,7 +42,7 @@ def storescp(tmp_path: Path, need_program: Callable[[str], None]) -> Iterator[Ca
 
 
 @pytest.fixture
-def storescu(need_program: Callable[[str], None]) -> Callable[..., object]:
+def storescu(need_program: Callable[..., Path]) -> Callable[..., object]:
     """`storescu(port, [paths], *options, ae_title=...)`: push and wait."""
     need_program("storescu")
     return partial(peers.storescu)

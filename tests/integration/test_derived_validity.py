@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -30,14 +29,6 @@ from dicom_node.dicom.reading import read_volume
 from dicom_node.dicom.scan import scan
 from dicom_node.testing.identity import CHINESE, CYRILLIC, JAPANESE, UNICODE
 from dicom_node.testing.series import SyntheticSeries, mr_series
-
-pytestmark = pytest.mark.integration
-
-
-def need(*programs: str) -> None:
-    missing = [p for p in programs if shutil.which(p) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
 
 
 def derived_from(folder: Path, modality: str, out: Path) -> DerivedSet:
@@ -137,8 +128,8 @@ SERIES = {
 
 
 @pytest.mark.parametrize("kind", list(SERIES))
-def test_dciodvfy_finds_no_error_that_the_source_does_not_have(tmp_path, kind):
-    need("dciodvfy")
+def test_dciodvfy_finds_no_error_that_the_source_does_not_have(tmp_path, kind, need_program):
+    need_program("dciodvfy")
     series = SERIES[kind]
     sources = series.write(tmp_path / "in")
     allowed = set().union(*(errors(p) for p in sources))
@@ -154,8 +145,8 @@ def test_dciodvfy_finds_no_error_that_the_source_does_not_have(tmp_path, kind):
     [(JAPANESE, "山田"), (CHINESE, "王^小东"), (UNICODE, "山田^Ω"), (CYRILLIC, "Канарейка")],
     ids=["japanese", "chinese", "unicode", "cyrillic"],
 )
-def test_dcmtk_reads_every_derived_object_and_its_name(tmp_path, patient, family):
-    need("dcmconv", "dcmdump")
+def test_dcmtk_reads_every_derived_object_and_its_name(tmp_path, patient, family, need_program):
+    need_program("dcmconv", "dcmdump")
     SyntheticSeries(slices=4, rows=24, columns=24, patient=patient).write(tmp_path / "in")
     made = derived_from(tmp_path / "in", "CT", tmp_path / "out")
     for one in made.series:
@@ -169,7 +160,6 @@ def test_dcmtk_reads_every_derived_object_and_its_name(tmp_path, patient, family
 
 
 def test_the_pixels_of_masks_and_maps_are_where_they_belong(tmp_path):
-    need("dcmdump")
     SyntheticSeries(slices=4, rows=25, columns=23).write(tmp_path / "in")
     made = {s.role: s for s in derived_from(tmp_path / "in", "CT", tmp_path / "out").series}
     mask = pydicom.dcmread(made["mask:metal"].files[0].path)
@@ -188,8 +178,8 @@ def test_the_pixels_of_masks_and_maps_are_where_they_belong(tmp_path):
 
 
 @pytest.mark.parametrize("units", [Units.HU, Units.MR_SIGNAL])
-def test_a_synthetic_patient_is_valid(tmp_path, units):
-    need("dciodvfy")
+def test_a_synthetic_patient_is_valid(tmp_path, units, need_program):
+    need_program("dciodvfy")
     rng = np.random.default_rng(0)
     geometry = Geometry(
         (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.7, 0.7), tuple((0.0, 0.0, 2.5 * z) for z in range(3)), 16, 20, 2.5

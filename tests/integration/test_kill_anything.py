@@ -40,7 +40,7 @@ def push_until_taken(one: Node, folder: Path) -> None:
 
 @pytest.mark.parametrize("victim", VICTIMS)
 def test_the_end_state_is_the_same(
-    tmp_path: Path, orthanc: Orthanc, victim: str, need_program: Callable[[str], None]
+    tmp_path: Path, orthanc: Orthanc, victim: str, need_program: Callable[..., Path]
 ) -> None:
     need_program("storescu")
     rng = random.Random(victim)

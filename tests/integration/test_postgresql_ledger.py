@@ -75,16 +75,11 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def server():
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
-        message = "PostgreSQL is missing: apt-get install postgresql"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+def server(need_program):
+    programs = need_program("initdb").resolve().parent
     folder = Path(tempfile.mkdtemp(prefix="node-postgresql-"))
     try:
-        server = Server(found[-1].parent, folder)
+        server = Server(programs, folder)
         yield server
         server.stop()
     finally:
