@@ -75,7 +75,14 @@ def new_job(input_set: InputSet, spec: CorrectorSpec) -> NewJob:
     )
     weights = spec.weights.get(method)
     recipe = [spec.name, spec.version, method, weights.sha256 if weights else "", sorted(parameters.items())]
-    series = sorted({(i.role, i.series_instance_uid) for i in inputs})
+    # Careless senders use one Series Instance UID for two patients: neither's job may supersede the other's.
+    series = sorted(
+        {
+            (role, i.header.patient_key, i.header.study_instance_uid, i.header.series_instance_uid)
+            for role, items in input_set.roles.items()
+            for i in items
+        }
+    )
     return NewJob(
         route=input_set.route,
         corrector=spec.name,

@@ -54,6 +54,12 @@ def test_more_images_are_the_same_set_in_a_new_version() -> None:
     assert first.input_digest != later.input_digest
 
 
+@pytest.mark.parametrize("other", [{"patient_key": "q"}, {"study_instance_uid": "1.5"}])
+def test_a_series_uid_used_twice_never_makes_one_patient_supersede_another(other: dict[str, str]) -> None:
+    first, second = new_job(input_set(header(1)), SPEC), new_job(input_set(replace(header(2), **other)), SPEC)
+    assert first.set_key != second.set_key
+
+
 def test_other_bytes_are_other_inputs() -> None:
     assert (
         new_job(input_set(header(1, "aa")), SPEC).input_digest != new_job(input_set(header(1, "bb")), SPEC).input_digest
