@@ -56,6 +56,10 @@ def _load(path: Path, model: type[Model]) -> Model:
         raise ConfigError(f"{path}:{where}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}:1:1: not valid YAML") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}:1:1: nested too deep, or an anchor that holds itself") from error
+    except ValueError as error:  # a scalar that looks like a date or number and is none
+        raise ConfigError(f"{path}:1:1: not valid YAML: {error}") from error
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -86,8 +90,10 @@ def _refuse_double_keys(path: Path, node: yaml.Node) -> None:
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
+            mark = key.start_mark
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"{path}:{mark.line + 1}:{mark.column + 1}: a key must be a text")
             if key.value in seen:
-                mark = key.start_mark
                 raise ConfigError(f"{path}:{mark.line + 1}:{mark.column + 1}: the key {key.value!r} is given twice")
             seen.add(key.value)
             _refuse_double_keys(path, value)

@@ -17,9 +17,9 @@ Seconds = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
-    """Base of all sections: immutable, unknown keys fail."""
+    """Base of all sections: immutable, unknown keys and endless numbers fail."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class NodeSection(Section):
