@@ -172,6 +172,17 @@ def test_route_explains_every_series(run: Run, study: Path) -> None:
     assert "hipct" in table.out
 
 
+def test_route_says_when_a_rule_sets_a_parameter_that_is_not_there(run: Run, study: Path, tmp_path: Path) -> None:
+    config = tmp_path / "node.yaml"
+    config.write_text("routes: [{name: mine, when: {Modality: CT}, corrector: hipct, parameters: {magic: 1}}]\n")
+    result = run("route", study, "--config", config, "--json")
+    assert result.status == 0
+    (entry,) = result.document["series"]
+    assert (entry["taken"], entry["rule"]) == (False, "mine")
+    assert "magic" in entry["reasons"][0]
+    assert result.document["input_sets"] == []
+
+
 def test_help_lists_what_exists_and_nothing_that_does_not(run: Run) -> None:
     text = run("--help").out
     for command in ("serve", "correct", "route", "check", "demo", "jobs", "weights"):
