@@ -20,6 +20,7 @@ from dicom_node.dicom.provenance import Provenance
 from dicom_node.dicom.raw import rebuilt
 from dicom_node.dicom.validate import check_companion
 from dicom_node.errors import DerivationError, StorageFailed, StorageFull
+from dicom_node.plugins.catalogue import discover
 from dicom_node.testing.series import SyntheticSeries
 
 
@@ -90,6 +91,14 @@ def test_the_conformance_statement_lists_every_private_element():
     text = (Path(__file__).parents[3] / "docs" / "conformance.md").read_text(encoding="utf-8")
     for element in ELEMENTS:
         assert f"| (0099,xx{element.offset:02X}) | {element.vr} | {element.name} |" in text
+
+
+def test_the_conformance_statement_decides_on_synthetic_data_for_every_method_that_ships():
+    text = (Path(__file__).parents[3] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    for name, spec in discover().specs.items():
+        for method in spec.methods:
+            decision = "YES" if method in spec.synthetic else "NO"
+            assert f"| `{name}` | `{method}` | {decision} |" in text
 
 
 def test_another_patient_is_noticed(tmp_path):
