@@ -79,6 +79,12 @@ class NodeStatus(Collector):
         return reasons
 
 
+class _Pages(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A reader that went away in the middle is nothing to print a traceback for."""
+        log.debug("http_broken_off")
+
+
 class MetricsServer:
     """Serves the three pages from a thread; port 0 in the configuration means none."""
 
@@ -96,7 +102,7 @@ class MetricsServer:
         if not self._address[1]:
             return
         try:
-            self._server = ThreadingHTTPServer(self._address, _handler(self._status))
+            self._server = _Pages(self._address, _handler(self._status))
         except OSError as error:
             raise RequestError(f"node.metrics_port {self._address[1]} cannot be used: {error.strerror}") from error
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()

@@ -15,6 +15,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.pdu_primitives import P_DATA
 
+from dicom_node import logs
 from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import NodeError, UnreadableFile
 from dicom_node.net.spool import Spool, SpoolFile
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _COMMAND = 0b01
 _PREAMBLE = b"\x00" * 128 + b"DICM"
+
+log = logs.get("net.receiver")
 
 
 class ReceivedDataSet(BytesIO):
@@ -85,7 +88,13 @@ class SpoolingDimse(DIMSEServiceProvider):
         for context_id, fragment in primitive.presentation_data_value_list:
             single = P_DATA()
             single.presentation_data_value_list.append((context_id, fragment))
-            super().receive_primitive(single)
+            try:
+                super().receive_primitive(single)
+            except Exception as problem:  # noqa: BLE001  a command set can be wrong in any way; the peer is told to stop
+                log.error("message_not_readable", code=type(problem).__name__)
+                self.message = None
+                self.dul.event_queue.put("Evt19")  # PS3.8 9.2.2: an unexpected PDU, answered by A-ABORT
+                return
             if self.message is None:
                 self._partial = None
             elif fragment[0] & _COMMAND and isinstance(self.message, C_STORE_RQ):

@@ -38,6 +38,11 @@ def enter(kind: str, config: Config, index: int, ready: Event) -> None:
 def begin(name: str) -> threading.Event:
     """Set up logging, signals and the watch over the supervisor; the event is set by SIGTERM."""
     logs.configure(process=name)
+    threading.excepthook = lambda failed: log.error(
+        "thread_failed",
+        code=failed.exc_type.__name__,
+        error=logs.place(failed.exc_value) if failed.exc_value else "",
+    )
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from nodes import node_config, receivers
 from peers import wait_until
+from pydicom.uid import ExplicitVRLittleEndian
+from pynetdicom import AE
 from sqlalchemy import Connection
 
 from dicom_node.archive.index import ArchiveIndex
@@ -119,6 +121,27 @@ def test_request_without_a_data_set_is_refused(tmp_path: Path) -> None:
     with receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)):
         assert ScriptedScu(config.node.port).store_bytes(CT, "1.2.3", b"") == 0x0117
         assert spooled(config) == []
+
+
+@pytest.mark.parametrize(
+    "pdu",
+    [
+        bytes.fromhex("04000000000a 00000006 0103 ffffffff"),  # a command set that is none
+        bytes.fromhex("040000000006 00000002 6302"),  # the end of a data set without a command
+    ],
+)
+def test_a_peer_that_sends_nonsense_is_cut_off_and_its_association_closed(tmp_path: Path, pdu: bytes) -> None:
+    config = node_config(tmp_path)
+    folder = config.node.data_dir.resolve()
+    (path,) = SyntheticSeries(slices=1).write(tmp_path / "series")
+    with receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)):
+        ae = AE("SCANNER")
+        ae.add_requested_context(CT, ExplicitVRLittleEndian)
+        association = ae.associate("127.0.0.1", config.node.port)
+        assert association.send_c_store(path).Status == 0
+        association.dul.socket.send(pdu)
+        wait_until(lambda: association.is_aborted, what="the receiver aborts")
+        assert ScriptedScu(config.node.port).store([path])
 
 
 _PARENT = """
