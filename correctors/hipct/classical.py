@@ -13,13 +13,15 @@ from torch import Tensor
 
 from correctors.common.filters import gaussian
 from correctors.hipct.hardening import without_hardening
-from correctors.hipct.nmar import normalised_interpolation, segmented_prior
+from correctors.hipct.nmar import BONE_FROM_HU, normalised_interpolation, segmented_prior
 from correctors.hipct.reliability import reliable_part
 from correctors.hipct.scene import Scene
 from correctors.hipct.trace import interpolate
 from simulation.projector import ParallelGeometry, ParallelProjector
 
 ROUNDS = 2
+CLEAN_BONE_FROM_HU = 150.0
+"""Bone in the prior of later rounds, whose image has few streaks left [HU]."""
 
 
 class Classical:
@@ -40,8 +42,9 @@ class Classical:
         coarse = self._coarse_for(scene)
         paths = scene.projector.forward(scene.metal.to(torch.float32))
         joined = interpolate(scene.sinogram, scene.trace)
-        for _ in range(ROUNDS):
-            prior = segmented_prior(scene.reconstruct(joined), scene.shadow)
+        for number in range(ROUNDS):
+            bone_from_hu = CLEAN_BONE_FROM_HU if number else BONE_FROM_HU
+            prior = segmented_prior(scene.reconstruct(joined), scene.shadow, bone_from_hu)
             expected = normalised_interpolation(scene, prior)
             smooth = scene.reconstruct(expected)
             filled = torch.where(scene.shadow, 0.0, smooth)

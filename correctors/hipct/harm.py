@@ -14,20 +14,35 @@ MARGIN_MM = 6.0
 WORSE = 1.03
 """Streaks may grow by this factor before the correction counts as harm; noise alone moves it by about a hundredth."""
 FEWEST_VOXELS = 200
+BONE_HU = 180.0
+GAS_HU = -300.0
 
 
-def judged_region(slice_hu: FloatArray, metal: BoolArray, pixel_mm: float) -> BoolArray:
-    """Where streaks are measured: inside the patient, away from skin and metal; bool (y, x)."""
+def judged_region(before: FloatArray, after: FloatArray, metal: BoolArray, pixel_mm: float) -> BoolArray:
+    """Where streaks are measured: soft tissue of the patient, away from skin, bone, gas and metal.
+
+    What is bone or gas in both slices is anatomy; what is so in one of them is streak, and stays in.
+
+    Args:
+        before: (y, x) original [HU].
+        after: (y, x) corrected [HU].
+        metal: bool (y, x).
+        pixel_mm: pixel size [mm].
+
+    Returns:
+        bool (y, x).
+    """
     margin = max(1, round(MARGIN_MM / pixel_mm))
-    inner = ndimage.binary_erosion(body_mask(slice_hu), iterations=margin)
-    region: BoolArray = inner & ~ndimage.binary_dilation(metal, iterations=margin)
+    inner = ndimage.binary_erosion(body_mask(after), iterations=margin)
+    sigma = FINE_MM / pixel_mm
+    bone = ndimage.gaussian_filter(np.minimum(before, after), sigma) > BONE_HU
+    gas = ndimage.gaussian_filter(np.maximum(before, after), sigma) < GAS_HU
+    region: BoolArray = inner & ~ndimage.binary_dilation(metal | bone | gas, iterations=margin)
     return region
 
 
 def streak_level(slice_hu: FloatArray, region: BoolArray, pixel_mm: float) -> float:
-    """Root mean square of the band between noise and anatomy in a region [HU].
-
-    Bones add the same to the level before and after, so only levels of one slice compare.
+    """Root mean square of the band between noise and anatomy in a region [HU]; only levels of one slice compare.
 
     Args:
         slice_hu: (y, x) [HU].
@@ -40,9 +55,15 @@ def streak_level(slice_hu: FloatArray, region: BoolArray, pixel_mm: float) -> fl
     if int(region.sum()) < FEWEST_VOXELS:
         return 0.0
     clipped = np.clip(slice_hu, -1000.0, 2000.0)
-    fine = ndimage.gaussian_filter(clipped, FINE_MM / pixel_mm)
-    band = fine - ndimage.gaussian_filter(clipped, COARSE_MM / pixel_mm)
+    band = _mean_in(clipped, region, FINE_MM / pixel_mm) - _mean_in(clipped, region, COARSE_MM / pixel_mm)
     return float(np.sqrt(np.mean(np.square(band[region], dtype=np.float64))))
+
+
+def _mean_in(values: FloatArray, region: BoolArray, sigma: float) -> FloatArray:
+    """Gaussian mean over the region only, so that bone and skin beside it do not leak in."""
+    weight = ndimage.gaussian_filter(region.astype(np.float32), sigma)
+    smooth: FloatArray = ndimage.gaussian_filter(np.where(region, values, np.float32(0)), sigma)
+    return smooth / np.maximum(weight, np.float32(1e-3))
 
 
 def is_harm(before: float, after: float) -> bool:

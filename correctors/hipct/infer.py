@@ -191,7 +191,7 @@ class HipCt:
             # Nothing may leave the range of the source's values, or the derived instance could not hold it.
             one = np.clip(one, min(-1024.0, float(original.min())), max(3071.0, float(original.max())))
             one = np.where(found.metal[z] | padding[number], original, one).astype(np.float32)
-            region = harm.judged_region(one, found.metal[z], pixel_mm)
+            region = harm.judged_region(original, one, found.metal[z], pixel_mm)
             before = harm.streak_level(original, region, pixel_mm)
             worse = harm.is_harm(before, harm.streak_level(one, region, pixel_mm))
             done.append(_Done(original if worse else one, worse))

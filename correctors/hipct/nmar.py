@@ -31,18 +31,19 @@ def normalised(scene: Scene) -> Tensor:
     return scene.correct(normalised_interpolation(scene, prior))
 
 
-def segmented_prior(images: Tensor, metal: Tensor) -> Tensor:
+def segmented_prior(images: Tensor, metal: Tensor, bone_from_hu: float = BONE_FROM_HU) -> Tensor:
     """Prior image: air, soft tissue as water, bone with its own values, metal as water (Meyer 2010, section II.B).
 
     Args:
         images: (batch, y, x) CT numbers after a first correction [HU].
         metal: bool (batch, y, x), voxels whose values mean nothing.
+        bone_from_hu: lowest value of bone; lower only where few streaks are left to be taken for bone [HU].
 
     Returns:
         (batch, y, x) [HU].
     """
     smooth = gaussian(torch.where(metal, 0.0, images), SMOOTHING_PIXELS)
-    prior = torch.where(smooth < BONE_FROM_HU, 0.0, smooth)
+    prior = torch.where(smooth < bone_from_hu, 0.0, smooth)
     return torch.where(smooth < SOFT_FROM_HU, AIR_HU, prior)
 
 

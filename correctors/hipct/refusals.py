@@ -19,11 +19,14 @@ REFORMATTED = frozenset(
     {"LOCALIZER", "REFORMATTED", "MPR", "MIP", "MINIP", "MAX_IP", "MIN_IP", "PROJECTION IMAGE", "CSA MPR",
      "CSA RESAMPLED", "RESAMPLED", "SCREEN SAVE", "SUBTRACTION"}
 )  # fmt: skip
-# Philips O-MAR, Siemens iMAR, Canon SEMAR, GE Smart MAR. Not `12 MAR 2020`, not `no MAR`.
+# Philips O-MAR, Siemens iMAR, Canon SEMAR, GE Smart MAR; not `no MAR`.
 VENDOR_MAR = re.compile(
     r"(?<![a-z])(?<!no )(?<!no-)(?<!no_)(?<!non )(?<!non-)(?<!without )(?<!w/o )"
-    r"(?:[oi][ _-]?mar|semar|(?:smart|gsi)[ _-]?mar|(?<!\d)(?<!\d[ ./-])mar|metal[ _-]?art[ie]fact)(?![a-z]|[ ./-]?\d)",
+    r"(?:[oi][ _-]?mar|semar|(?:smart|gsi)[ _-]?mar|mar|metal[ _-]?art[ie]fact)(?![a-z])",
     re.IGNORECASE,
+)
+DATE_IN_MARCH = re.compile(
+    r"\d{1,2}[ ./_-]*mar[ ./_-]*(?:\d{2}){1,2}|(?<![a-z])mar[ ./_-]\d{1,2},? +\d{4}", re.IGNORECASE
 )
 MAR_TAGS = (
     "SeriesDescription", "ProtocolName", "ImageComments", "DerivationDescription", "ConvolutionKernel", "ImageType",
@@ -61,7 +64,8 @@ def check_headers(volume: Volume) -> None:
                 "rays do not lie in the image plane"
             )
     for keyword in MAR_TAGS:
-        if any(VENDOR_MAR.search(str(part)) for value in _values(volume, keyword) for part in _parts(value)):
+        texts = [DATE_IN_MARCH.sub("", part) for value in _values(volume, keyword) for part in _parts(value)]
+        if any(VENDOR_MAR.search(text) for text in texts):
             raise CorrectionRefused(f"{keyword} says that metal artefacts were already reduced by the scanner")
 
 

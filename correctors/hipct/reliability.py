@@ -19,8 +19,10 @@ NOISE_SHARES = (1.0, 0.25, 0.06)
 """Share of the variance of white noise that is left in each band, finest first."""
 DETAIL = 0.02
 """Standard deviation of what is finer than the interpolation can know, without noise [line integral]."""
-STARVED = 0.3
+STARVED = 0.2
 """Noise at which a ray's mean is worth half: bias from the detector's floor sets in [line integral]."""
+STARVED_SLICE = 0.1
+"""The same for the noise of a whole trace: what starved rays did to the image, re-projection spreads over all others."""
 IMPLAUSIBLE = 0.4
 """Rays do not differ by more than this from the interpolated ones unless the model failed [line integral]."""
 
@@ -40,7 +42,8 @@ def reliable_part(difference: Tensor, trace: Tensor) -> Tensor:
     bands = [finer - coarser for finer, coarser in pairwise(levels)]
     noise = (_mean(bands[0].square(), inside, 3.0) - DETAIL**2).clamp(min=0)
     base = levels[-1]
-    trust = 1 / (1 + (base / IMPLAUSIBLE) ** 4) / (1 + noise / STARVED**2)
+    everywhere = (noise * inside).sum((-2, -1), keepdim=True) / inside.sum((-2, -1), keepdim=True).clamp(min=1)
+    trust = 1 / (1 + (base / IMPLAUSIBLE) ** 4) / (1 + noise / STARVED**2) / (1 + (everywhere / STARVED_SLICE**2) ** 2)
     kept = base + DETAIL**2 / (DETAIL**2 + noise) * bands[0]
     for band, share in zip(bands[1:], NOISE_SHARES[1:], strict=True):
         energy = _mean(band.square(), inside, 4.0)

@@ -20,9 +20,9 @@ from correctors.hipct.trace import trace_of
 from dicom_node.contracts import BoolArray, FloatArray
 from simulation.projector import ParallelProjector
 
-STREAKS_IN_DETAIL = 4.0
-"""How much of the fine energy counts as streak, for each unit of fine energy in the correction. Streaks carry about as
-much energy above what re-projection resolves as just below it; the rest is margin."""
+STREAKS_IN_DETAIL = 16.0
+"""How much of the fine energy counts as streak, for each unit of fine energy in the correction. Starved rays carry
+several times as much energy above what re-projection resolves as just below it; the rest is margin."""
 NEIGHBOURHOOD_PIXELS = 2.0
 
 

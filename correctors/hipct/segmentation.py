@@ -22,6 +22,8 @@ LOWEST_PEAK_HU = 2900.0
 """Metal reaches the 12-bit ceiling (3071 HU) in its middle; contrast medium and cortical bone stay below [HU]."""
 RIM_HU = 1800.0
 """Blurred rim of metal from here on [HU]; only next to metal, so dense bone elsewhere is not taken in."""
+SHADOW_HU = 2500.0
+"""Rim whose rays count as disturbed [HU]: taking in more costs anatomy beside the metal, which interpolation must guess."""
 LONGEST_RIM_MM = 2.5
 FULL_METAL_HU = 3000.0
 """A voxel next to tissue that is at least so dense is mostly metal, also under a 12-bit ceiling [HU]."""
@@ -134,7 +136,7 @@ def tighten(slice_hu: FloatArray, metal: BoolArray) -> BoolArray:
 
 
 def shadow(slice_hu: FloatArray, metal: BoolArray, pixel_mm: float) -> BoolArray:
-    """Everything whose rays metal disturbs: the metal, its blurred rim and one voxel more.
+    """Everything whose rays metal disturbs: the metal and its dense blurred rim.
 
     Args:
         slice_hu: (y, x) [HU].
@@ -146,9 +148,8 @@ def shadow(slice_hu: FloatArray, metal: BoolArray, pixel_mm: float) -> BoolArray
     """
     reach = max(1, round(LONGEST_RIM_MM / pixel_mm))
     near = ndimage.binary_dilation(metal, EIGHT, iterations=reach)
-    rim: BoolArray = ndimage.binary_propagation(metal, EIGHT, mask=metal | (near & (slice_hu >= RIM_HU)))
-    wide: BoolArray = ndimage.binary_dilation(rim)
-    return wide
+    rim: BoolArray = ndimage.binary_propagation(metal, EIGHT, mask=metal | (near & (slice_hu >= SHADOW_HU)))
+    return rim
 
 
 Part = tuple[int, NDArray[np.intp], NDArray[np.intp]]

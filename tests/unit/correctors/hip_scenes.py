@@ -17,8 +17,8 @@ from simulation.metal_ct import MetalSimulation, simulate_metal
 from simulation.projector import ParallelGeometry, ParallelProjector
 from simulation.scanner import Acquisition, Scanner
 
-SIDE = 128
-PIXEL_MM = 3.0
+SIDE = 192
+PIXEL_MM = 2.0
 ANGLES = 180
 AXIAL: Mapping[str, TagValue] = {"ImageType": ("ORIGINAL", "PRIMARY", "AXIAL")}
 MATERIALS = {"cobalt": COCRMO, "titanium": TI6AL4V}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from hip_scenes import ANGLES, pelvis, simulated, volume
+
 from correctors.hipct.plugin import SPEC
 from dicom_node.contracts import Volume
 from dicom_node.testing.conformance import CorrectorConformance
-from hip_scenes import ANGLES, pelvis, simulated, volume
 
 
 class TestHipCtConformance(CorrectorConformance):
