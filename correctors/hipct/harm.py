@@ -63,7 +63,8 @@ def _mean_in(values: FloatArray, region: BoolArray, sigma: float) -> FloatArray:
     """Gaussian mean over the region only, so that bone and skin beside it do not leak in."""
     weight = ndimage.gaussian_filter(region.astype(np.float32), sigma)
     smooth: FloatArray = ndimage.gaussian_filter(np.where(region, values, np.float32(0)), sigma)
-    return smooth / np.maximum(weight, np.float32(1e-3))
+    mean: FloatArray = smooth / np.maximum(weight, np.float32(1e-3))
+    return mean
 
 
 def is_harm(before: float, after: float) -> bool:

@@ -21,8 +21,8 @@ DETAIL = 0.02
 """Standard deviation of what is finer than the interpolation can know, without noise [line integral]."""
 STARVED = 0.2
 """Noise at which a ray's mean is worth half: bias from the detector's floor sets in [line integral]."""
-STARVED_SLICE = 0.1
-"""The same for the noise of a whole trace: what starved rays did to the image, re-projection spreads over all others."""
+STARVED_SLICE = 0.15
+"""The same for a whole trace: what starved rays did to the image, re-projection spreads over all [line integral]."""
 IMPLAUSIBLE = 0.4
 """Rays do not differ by more than this from the interpolated ones unless the model failed [line integral]."""
 

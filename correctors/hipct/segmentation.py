@@ -23,7 +23,7 @@ LOWEST_PEAK_HU = 2900.0
 RIM_HU = 1800.0
 """Blurred rim of metal from here on [HU]; only next to metal, so dense bone elsewhere is not taken in."""
 SHADOW_HU = 2500.0
-"""Rim whose rays count as disturbed [HU]: taking in more costs anatomy beside the metal, which interpolation must guess."""
+"""Rim whose rays count as disturbed [HU]; taking in more costs anatomy that interpolation must then guess."""
 LONGEST_RIM_MM = 2.5
 FULL_METAL_HU = 3000.0
 """A voxel next to tissue that is at least so dense is mostly metal, also under a 12-bit ceiling [HU]."""
