@@ -14,7 +14,7 @@ from torch import Tensor
 from correctors.common.filters import gaussian
 from correctors.hipct.hardening import without_hardening
 from correctors.hipct.nmar import BONE_FROM_HU, normalised_interpolation, segmented_prior
-from correctors.hipct.reliability import reliable_part
+from correctors.hipct.reliability import reliable_part, starvation
 from correctors.hipct.scene import Scene
 from correctors.hipct.trace import interpolate
 from simulation.projector import ParallelGeometry, ParallelProjector
@@ -42,6 +42,7 @@ class Classical:
         coarse = self._coarse_for(scene)
         paths = scene.projector.forward(scene.metal.to(torch.float32))
         joined = interpolate(scene.sinogram, scene.trace)
+        rounds: list[Tensor] = []
         for number in range(ROUNDS):
             bone_from_hu = CLEAN_BONE_FROM_HU if number else BONE_FROM_HU
             prior = segmented_prior(scene.reconstruct(joined), scene.shadow, bone_from_hu)
@@ -53,7 +54,10 @@ class Classical:
             joined = torch.where(
                 scene.trace, expected + reliable_part(measured - expected, scene.trace), scene.sinogram
             )
-        return scene.correct(joined)
+            rounds.append(joined)
+        # Where next to nothing was measured, the rounds differ by chance: their mean is nearer than either.
+        first, last = rounds[0], rounds[-1]
+        return scene.correct(last + 0.5 * starvation(measured - expected, scene.trace) * (first - last))
 
     def _coarse_for(self, scene: Scene) -> ParallelProjector:
         fine = scene.projector.geometry

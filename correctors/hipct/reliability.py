@@ -40,15 +40,39 @@ def reliable_part(difference: Tensor, trace: Tensor) -> Tensor:
     inside = trace.to(difference.dtype)
     levels = [difference, *(_mean(difference, inside, scale) for scale in SCALES)]
     bands = [finer - coarser for finer, coarser in pairwise(levels)]
-    noise = (_mean(bands[0].square(), inside, 3.0) - DETAIL**2).clamp(min=0)
+    noise = _noise(bands[0], inside)
     base = levels[-1]
-    everywhere = (noise * inside).sum((-2, -1), keepdim=True) / inside.sum((-2, -1), keepdim=True).clamp(min=1)
-    trust = 1 / (1 + (base / IMPLAUSIBLE) ** 4) / (1 + noise / STARVED**2) / (1 + (everywhere / STARVED_SLICE**2) ** 2)
+    trust = 1 / (1 + (base / IMPLAUSIBLE) ** 4) / (1 + noise / STARVED**2)
+    trust = trust * (1 - _starved_share(noise, inside))
     kept = base + DETAIL**2 / (DETAIL**2 + noise) * bands[0]
     for band, share in zip(bands[1:], NOISE_SHARES[1:], strict=True):
         energy = _mean(band.square(), inside, 4.0)
         kept = kept + ((energy - share * noise) / (energy + 1e-8)).clamp(0, 1) * band
     return kept * trust * inside
+
+
+def starvation(difference: Tensor, trace: Tensor) -> Tensor:
+    """How starved the trace of each slice is.
+
+    Args:
+        difference: as for `reliable_part`.
+        trace: likewise.
+
+    Returns:
+        (batch, 1, 1), from 0 for metal that lets enough through to 1 for metal that lets nothing through.
+    """
+    inside = trace.to(difference.dtype)
+    return _starved_share(_noise(difference - _mean(difference, inside, SCALES[0]), inside), inside)
+
+
+def _noise(finest: Tensor, inside: Tensor) -> Tensor:
+    """Local variance of the noise, from the finest band."""
+    return (_mean(finest.square(), inside, 3.0) - DETAIL**2).clamp(min=0)
+
+
+def _starved_share(noise: Tensor, inside: Tensor) -> Tensor:
+    everywhere = (noise * inside).sum((-2, -1), keepdim=True) / inside.sum((-2, -1), keepdim=True).clamp(min=1)
+    return 1 - 1 / (1 + (everywhere / STARVED_SLICE**2) ** 2)
 
 
 def _mean(values: Tensor, inside: Tensor, scale: float) -> Tensor:
