@@ -11,8 +11,15 @@ TISSUE_HU = -400.0
 """Between lung/fat boundary blur and air: everything above counts as patient or equipment [HU]."""
 
 
-def body_mask(slice_hu: FloatArray, *, opening: int = 2) -> BoolArray:
+SMOOTHING_PIXELS = 3.0
+DENSEST_HU = 200.0
+
+
+def body_mask(slice_hu: FloatArray, *, opening: int = 3) -> BoolArray:
     """Largest dense object of a slice, holes filled: the patient without table, markers and wires.
+
+    Streaks of a large implant tear a thresholded patient to pieces, so the slice is smoothed first, with metal and
+    bright streaks cut to the level of tissue.
 
     Args:
         slice_hu: (y, x) CT numbers [HU].
@@ -21,8 +28,8 @@ def body_mask(slice_hu: FloatArray, *, opening: int = 2) -> BoolArray:
     Returns:
         bool (y, x); all False when the slice holds no object.
     """
-    dense = slice_hu > TISSUE_HU
-    dense = ndimage.binary_opening(dense, iterations=opening)
+    smooth = ndimage.gaussian_filter(np.clip(slice_hu, -1000.0, DENSEST_HU), SMOOTHING_PIXELS)
+    dense = ndimage.binary_opening(smooth > TISSUE_HU, iterations=opening)
     labels, count = ndimage.label(dense)
     if count == 0:
         return np.zeros(slice_hu.shape, dtype=bool)

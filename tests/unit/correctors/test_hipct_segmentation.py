@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hip_scenes import PIXEL_MM, SIDE, corrector, pelvis, simulated, volume
 
+from correctors.hipct.body import body_mask
 from correctors.hipct.segmentation import Segmentation, Verdict, segment
 from dicom_node.contracts import Volume
 
@@ -66,3 +67,13 @@ def test_mask_follows_half_height_where_metal_is_not_clipped() -> None:
     hu = np.maximum(pelvis(), np.clip((15.0 - distance) / 6.0, 0, 1) * 16000).astype(np.float32)
     metal = found(volume([hu])).metal[0]
     assert metal.sum() * PIXEL_MM**2 == pytest.approx(np.pi * 12**2, rel=0.1)
+
+
+def test_streaks_do_not_tear_the_patient_apart() -> None:
+    clean = blob(pelvis(), 101, 58, 12.0, 3071.0)
+    noise = np.random.default_rng(5).normal(0, 700, clean.shape).astype(np.float32)
+    torn = np.clip(clean + noise, -1024, 3071)
+    torn[clean == 3071] = 3071
+    patient, expected = body_mask(torn), body_mask(clean)
+    assert 2 * (patient & expected).sum() / (patient.sum() + expected.sum()) > 0.95
+    assert any(one.verdict is Verdict.IMPLANT for one in found(volume([torn])).objects)
