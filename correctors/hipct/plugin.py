@@ -35,7 +35,7 @@ SPEC = CorrectorSpec(
     default_method="classical",
     factory="correctors.hipct.infer:build",
     # Scanners store 12 bits (-1024..3071) or 16 bits; air outside the circle may lie at -2048 or -3024 [HU].
-    # Streaks of two cobalt heads reach thousands of HU in a voxel, but cancel over a slice (a mean of 2 HU was the largest).
+    # Streaks of two cobalt heads reach thousands of HU in a voxel, but cancel over a slice (to 2 HU at the most seen).
     limits={
         "ct": Limits(
             lowest=-8192.0,
