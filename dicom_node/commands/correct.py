@@ -42,7 +42,9 @@ def correct(
     out: Annotated[Path, typer.Option("--out", help="Folder for the derived series; made when missing.")],
     corrector: Annotated[str | None, typer.Option(help="Use this corrector; without it the routes choose.")] = None,
     method: Annotated[str | None, typer.Option(help="Use this method of the corrector.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter; may be repeated.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     config: Annotated[Path | None, typer.Option(help="Configuration with your own routes.")] = None,
     as_json: JsonFlag = False,
