@@ -17,6 +17,7 @@ $(VENV)/.ready: pyproject.toml constraints/cpu.txt
 	@$(PYTHON) -m venv $(VENV) >/dev/null 2>&1 && $(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		deploy/install-system.sh $$($(PYTHON) -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])') && \
 		$(PYTHON) -m venv --clear $(VENV); }
+	@echo "installing into $(VENV): this takes a few minutes the first time"
 	$(BIN)/python -m pip install -q --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints/cpu.txt -e .
 	@touch $@

@@ -11,7 +11,8 @@ import typer
 
 from dicom_node.commands.output import JsonFlag, Output
 from dicom_node.compose.ledger import open_database
-from dicom_node.config import Config, load_config
+from dicom_node.compose.routing import load_checked
+from dicom_node.config import Config
 from dicom_node.errors import NodeError
 from dicom_node.net.sender import Sender
 from dicom_node.plugins.catalogue import Catalogue, discover
@@ -34,7 +35,7 @@ def check(
 ) -> None:
     """Check the configuration, plugins, weights, ledger, disk and peers (C-ECHO)."""
     output = Output(as_json)
-    loaded = load_config(config)
+    loaded = load_checked(config)
     catalogue = discover()
     findings = [
         Finding("configuration", True, str(config)),

@@ -14,8 +14,8 @@ import typer
 import yaml
 
 from dicom_node.commands.output import Advance, JsonFlag, Output
-from dicom_node.compose.routing import rules_of
-from dicom_node.config import Config, load_config
+from dicom_node.compose.routing import load_checked, rules_of
+from dicom_node.config import Config
 from dicom_node.contracts import Corrector, CorrectorSpec, InputSet
 from dicom_node.dicom.scan import Rejected, ScanResult, scan
 from dicom_node.errors import CorrectionRefused, InputError, NodeError, RequestError, UnusableSeries
@@ -58,7 +58,7 @@ def correct(
     chosen = None if corrector is None else _installed(catalogue, corrector)
     if chosen is not None:
         resolve(chosen, method, overrides)  # a wrong request is told before any file is read
-    rules = load_config(config) if config else Config()
+    rules = load_checked(config) if config else Config()
     _make_folder(out)
     with output.progress() as advance:
         found = scan_inputs(inputs, advance)
@@ -96,10 +96,16 @@ def scan_inputs(inputs: list[Path], advance: Advance) -> ScanResult:
             raise RequestError(f"{path} does not exist")
     found = scan(inputs, progress=lambda done, total: advance("reading headers", done, total))
     if not found.series:
-        reasons = "".join(f"\n  {r.file}: {r.reason}" for r in found.rejected[:10])
+        reasons = "".join(f"\n  {told(r)}" for r in found.rejected[:10])
         more = f"\n  and {len(found.rejected) - 10} more" if len(found.rejected) > 10 else ""
         raise InputError(f"no usable DICOM image in {', '.join(map(str, inputs))}{reasons}{more}")
     return found
+
+
+def told(rejected: Rejected) -> str:
+    """Why a file is left out; most reasons begin with its name already."""
+    name = str(rejected.file)
+    return rejected.reason if rejected.reason.startswith(name) else f"{name}: {rejected.reason}"
 
 
 def route_series(

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dicom_node.commands.correct import route_series, scan_inputs
+from dicom_node.commands.correct import route_series, scan_inputs, told
 from dicom_node.commands.output import JsonFlag, Output
-from dicom_node.config import Config, load_config
+from dicom_node.compose.routing import load_checked
+from dicom_node.config import Config
 from dicom_node.errors import RequestError
 from dicom_node.planning import as_mapping, series_uids
 from dicom_node.plugins.catalogue import Catalogue, discover
@@ -24,7 +25,7 @@ def route(
 ) -> None:
     """Dry run of the routing rules. Nothing is corrected or written."""
     output = Output(as_json)
-    rules = load_config(config) if config else Config()
+    rules = load_checked(config) if config else Config()
     catalogue = discover()
     with output.progress() as advance:
         found = scan_inputs(inputs, advance)
@@ -54,7 +55,7 @@ def route(
     ]  # fmt: skip
     output.table("Routing", ["series", "modality", "images", "taken by", "why"], rows)
     if found.rejected:
-        output.table("Files left out", ["file", "reason"], [[r.file, r.reason] for r in found.rejected])
+        output.table("Files left out", ["file and reason"], [[told(r)] for r in found.rejected])
 
 
 def _resolved(

@@ -9,7 +9,7 @@ import typer
 
 from dicom_node import logs
 from dicom_node.commands.output import JsonFlag
-from dicom_node.config import load_config
+from dicom_node.compose.routing import load_checked
 from dicom_node.supervisor import Supervisor
 
 
@@ -18,6 +18,6 @@ def serve(
     as_json: JsonFlag = False,
 ) -> None:
     """Run the node: receivers, intake, workers, delivery. SIGTERM drains and stops it."""
-    loaded = load_config(config)
+    loaded = load_checked(config)
     logs.configure(process="supervisor", as_json=as_json)
     Supervisor(loaded).run()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from pydantic import BaseModel
 from pydicom._dicom_dict import DicomDictionary
@@ -14,8 +16,12 @@ from dicom_node.config.rules import Capture, ExpectedCount, Rule
 from dicom_node.errors import ConfigError
 
 
-def check_keywords(rules: Sequence[Rule]) -> None:
+def check_keywords(rules: Sequence[Rule], path: Path | None = None) -> None:
     """Refuse rules that name a tag that DICOM does not have: such a condition could never hold.
+
+    Args:
+        rules: the rules.
+        path: the configuration file that they came from, to tell line and column.
 
     Raises:
         ConfigError: every unknown keyword with its rule and the nearest known one.
@@ -28,9 +34,18 @@ def check_keywords(rules: Sequence[Rule]) -> None:
                 if tag_for_keyword(part) is None:
                     near = difflib.get_close_matches(part, known, n=1)
                     hint = f"; did you mean {near[0]}?" if near else ""
-                    problems.append(f"route {rule.name!r}: {part!r} is no DICOM keyword{hint}")
+                    where = "" if path is None else _where(path, part)
+                    problems.append(f"{where}route {rule.name!r}: {part!r} is no DICOM keyword{hint}")
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _where(path: Path, word: str) -> str:
+    """`file:line:column: ` of the first place where the word stands in the file."""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if found := re.search(rf"(?<![A-Za-z0-9]){re.escape(word)}(?![A-Za-z0-9])", line):
+            return f"{path}:{number}:{found.start() + 1}: "
+    return f"{path}:1:1: "
 
 
 def _keywords(node: object) -> Iterator[str]:

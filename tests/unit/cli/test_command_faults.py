@@ -32,3 +32,15 @@ def test_wrong_arguments_are_a_document_too(run: Run, arguments: tuple[str, ...]
     assert result.status == 2
     assert result.document["code"] == "UsageError"
     assert result.err
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "route"])
+def test_a_misspelt_dicom_keyword_is_told_with_its_place_before_anything_starts(
+    run: Run, tmp_path: Path, command: str
+) -> None:
+    config = tmp_path / "node.yaml"
+    config.write_text("routes:\n  - {name: a, when: {Modalty: CT}, corrector: hipct}\n")
+    inputs = [tmp_path] if command == "route" else []
+    result = run(command, *inputs, "--config", config)
+    assert result.status == 2
+    assert f"{config}:2:22: route 'a': 'Modalty' is no DICOM keyword; did you mean Modality?" in result.err
