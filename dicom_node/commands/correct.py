@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,7 +71,7 @@ def correct(
         taken = {uid for s in result.input_sets for uid in series_uids(s)}
         for explanation in result.explanations:
             if explanation.series_instance_uid not in taken and not explanation.taken:
-                reason = "; ".join(explanation.reasons)
+                reason = "; ".join(telling(explanation.reasons))
                 _skip(report, explanation.series_instance_uid, reason)
         for number, input_set in enumerate(result.input_sets, start=1):
             what = f"{input_set.corrector} {number}/{len(result.input_sets)}"
@@ -100,6 +100,11 @@ def scan_inputs(inputs: list[Path], advance: Advance) -> ScanResult:
         more = f"\n  and {len(found.rejected) - 10} more" if len(found.rejected) > 10 else ""
         raise InputError(f"no usable DICOM image in {', '.join(map(str, inputs))}{reasons}{more}")
     return found
+
+
+def telling(reasons: Sequence[str]) -> list[str]:
+    """Reasons without those of correctors that are not installed, unless there is no other."""
+    return [r for r in reasons if "is not installed" not in r] or list(reasons)
 
 
 def told(rejected: Rejected) -> str:

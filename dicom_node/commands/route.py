@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dicom_node.commands.correct import route_series, scan_inputs, told
+from dicom_node.commands.correct import route_series, scan_inputs, telling, told
 from dicom_node.commands.output import JsonFlag, Output
 from dicom_node.compose.routing import load_checked
 from dicom_node.config import Config
@@ -50,7 +50,7 @@ def route(
     )
     rows = [
         [e["series_instance_uid"], e["modality"], e["instances"],
-         f"{e['rule']} as {e['role']}" if e["taken"] else "-", "\n".join(e["reasons"])]
+         f"{e['rule']} as {e['role']}" if e["taken"] else "-", "\n".join(telling(e["reasons"]))]
         for e in explanations
     ]  # fmt: skip
     output.table("Routing", ["series", "modality", "images", "taken by", "why"], rows)
