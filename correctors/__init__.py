@@ -1,1 +1,1 @@
-"""correctors."""
+"""The correctors, one folder each, found through entry points."""

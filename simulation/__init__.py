@@ -1,1 +1,1 @@
-"""simulation."""
+"""Physics in torch: projectors, spectra, metal, phantoms."""

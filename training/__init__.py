@@ -1,1 +1,1 @@
-"""training."""
+"""The training system; nothing here yet."""

@@ -1,1 +1,1 @@
-"""common."""
+"""What several correctors need: devices, filters, attenuation."""

@@ -1,1 +1,1 @@
-"""hipct."""
+"""Metal streaks in hip CT."""

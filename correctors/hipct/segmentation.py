@@ -1,7 +1,7 @@
 """Finds metal implants in CT: dense voxels, joined over slices, sorted by whether they can be an implant.
 
 Scanners that store 12 bits clip metal at 3071 HU, so a threshold also takes in the blurred rim. Two masks come out:
-`metal`, tight, whose voxels keep their values, and `shadow`, wide, whose rays count as disturbed.
+`metal`, tight, whose voxels keep their values, and `shadow`, with the dense rim, whose rays count as disturbed.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""dicom."""
+"""Everything that knows how DICOM is encoded: reading, deriving, provenance."""

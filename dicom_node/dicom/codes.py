@@ -50,8 +50,6 @@ ACQUISITION_EQUIPMENT = Code("109101", "DCM", "Acquisition Equipment")
 """The same for the scanner, in objects that are not the scanner's."""
 ARTEFACT_CORRECTION = Code("ARTIFACT_CORR", PRIVATE_SCHEME, "Artifact correction by image processing")
 """Derivation code: CID 7203 of the standard has none for artefact correction."""
-SEGMENTATION_DERIVATION = Code("113076", "DCM", "Segmentation")
-"""Derivation code of a Segmentation, CID 7203."""
 MAP_DERIVATION = Code("CORR_MAP", PRIVATE_SCHEME, "Quantity computed by artifact correction")
 
 PHYSICAL_OBJECT = Code("260787004", "SCT", "Physical object")

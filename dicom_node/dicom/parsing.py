@@ -27,7 +27,6 @@ from pydicom.uid import (
 from dicom_node.contracts import FileRef
 from dicom_node.errors import UnreadableFile
 
-PIXEL_DATA = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _LONG_VR = (b"OB", b"OW", b"OD", b"OF", b"OL", b"OV", b"SV", b"UV", b"UN", b"UC", b"UR", b"UT", b"SQ")

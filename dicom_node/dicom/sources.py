@@ -108,12 +108,6 @@ def derived_from(roles: Mapping[str, RoleSources], role: str, frame: int) -> tup
     return tuple(found)
 
 
-def all_sources(roles: Mapping[str, RoleSources], first: str) -> tuple[Source, ...]:
-    """Every source once, those of role `first` in front."""
-    order = (first, *sorted(set(roles) - {first}))
-    return tuple(dict.fromkeys(source for role in order for source in roles[role].frames))
-
-
 def _same_grid(one: RoleSources, other: RoleSources) -> bool:
     a, b = one.loaded.volume.geometry, other.loaded.volume.geometry
     return a.shape == b.shape and all(

@@ -20,10 +20,11 @@ from dicom_node.archive.store import ArchiveStore
 from dicom_node.contracts import FileRef, InstanceHeader, SeriesView
 from dicom_node.database.engine import Database
 from dicom_node.dicom.headers import read_header
+from dicom_node.durable import storage_error
 from dicom_node.errors import InputError, LedgerError, NodeError
 from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import NewJob
-from dicom_node.net.spool import storage_error, sync_folder
+from dicom_node.net.spool import sync_folder
 
 log = logs.get("net.intake")
 

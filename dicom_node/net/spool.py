@@ -7,7 +7,6 @@ files with the token. The kernel drops the lock with the process, so whoever swe
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import itertools
 import os
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dicom_node import logs
-from dicom_node.errors import NodeError, StorageFailed, StorageFull
+from dicom_node.durable import storage_error
+from dicom_node.errors import StorageFull
 
 log = logs.get("net.spool")
 
@@ -180,12 +180,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def storage_error(problem: OSError, path: Path) -> NodeError:
-    """The error of this tree for a refusal of the disk."""
-    kind = StorageFull if problem.errno in (errno.ENOSPC, errno.EDQUOT) else StorageFailed
-    return kind(f"{path}: {os.strerror(problem.errno or errno.EIO)}")
 
 
 def _locked(path: Path) -> BinaryIO | None:
