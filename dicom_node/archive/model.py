@@ -41,3 +41,46 @@ class Settled:
 
     patient_key: str
     generation: int
+
+
+@dataclass(frozen=True)
+class AssociationOpened:
+    """An association is about to have its first instance acknowledged."""
+
+    id: str
+    calling_ae: str
+    called_ae: str
+    address: str
+    at: float
+
+
+@dataclass(frozen=True)
+class InstanceReceived:
+    """A whole, fsynced file in the spool, acknowledged once this entry is durable.
+
+    Attributes:
+        association_id: who sent it.
+        file: its name in `spool/files`.
+        sop_instance_uid: as the C-STORE request says.
+        size: of the file [bytes].
+        at: UTC [s].
+    """
+
+    association_id: str
+    file: str
+    sop_instance_uid: str
+    size: int
+    at: float
+
+
+@dataclass(frozen=True)
+class AssociationClosed:
+    """An association is over: `released`, `aborted` or `lost`."""
+
+    id: str
+    how: str
+    at: float
+
+
+Entry = AssociationOpened | InstanceReceived | AssociationClosed
+"""What a receiver writes into its journal."""

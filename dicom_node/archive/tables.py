@@ -76,9 +76,30 @@ instances = Table(
     Column("own_output", Boolean, nullable=False),
     Column("association_id", String(32), nullable=False),
     Column("received_at", Double, nullable=False),
+    Column("leaving_since", Double),
     Index(None, "patient_key", "id"),
+    Index(None, "received_at"),
+    Index(None, "leaving_since"),
 )
-"""Originals in the archive."""
+"""Originals in the archive. leaving_since is set once retention has decided: the file goes next, then the row."""
+
+journals = Table(
+    "journals",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("absorbed", BigInteger, nullable=False),
+)
+"""How far [bytes] each receiver's journal has become rows."""
+
+notices = Table(
+    "notices",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("raised_at", Double, nullable=False),
+    Column("sent_at", Double),
+    Column("document", Text, nullable=False),
+)
+"""What the operator's webhook is told, once for each key; sent_at is NULL until it was taken."""
 
 association_patients = Table(
     "association_patients",

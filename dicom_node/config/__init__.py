@@ -2,6 +2,33 @@
 
 from dicom_node.config.loading import load_config, load_rules
 from dicom_node.config.rules import Rule
-from dicom_node.config.sections import Config, IntakeSection, JobsSection, NodeSection, PeerSection
+from dicom_node.config.sections import (
+    AccessSection,
+    CallerSection,
+    Config,
+    IntakeSection,
+    JobsSection,
+    NodeSection,
+    NotifySection,
+    PeerSection,
+    RetentionSection,
+    TlsClientSection,
+    TlsServerSection,
+)
 
-__all__ = ["Config", "IntakeSection", "JobsSection", "NodeSection", "PeerSection", "Rule", "load_config", "load_rules"]
+__all__ = [
+    "AccessSection",
+    "CallerSection",
+    "Config",
+    "IntakeSection",
+    "JobsSection",
+    "NodeSection",
+    "NotifySection",
+    "PeerSection",
+    "RetentionSection",
+    "Rule",
+    "TlsClientSection",
+    "TlsServerSection",
+    "load_config",
+    "load_rules",
+]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, field_validator, model_validator
 
 from dicom_node.config.rules import Rule
 
@@ -20,6 +20,40 @@ class Section(BaseModel):
     """Base of all sections: immutable, unknown keys and endless numbers fail."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TlsServerSection(Section):
+    """TLS for those who call the node (PS3.15 B.9 and later: TLS 1.2 or newer)."""
+
+    certificate: Path
+    """PEM file with the node's certificate and its chain."""
+    key: Path
+    """PEM file with the private key."""
+    client_ca: Path | None = None
+    """PEM file with the authorities that must have signed a caller's certificate; without it callers need none."""
+    port: Port | None = None
+    """TCP port for TLS beside the plain `node.port`; without it `node.port` itself speaks TLS only."""
+    handshake_timeout_s: Annotated[float, Field(gt=0)] = 10
+    """A caller whose handshake takes longer is cut off [s]."""
+
+
+class TlsClientSection(Section):
+    """TLS towards a peer."""
+
+    ca: Path | None = None
+    """PEM file with the authorities that must have signed the peer's certificate; the system's own without it."""
+    certificate: Path | None = None
+    """PEM file with the node's certificate, where the peer wants one."""
+    key: Path | None = None
+    """PEM file with its private key."""
+    check_host: bool = True
+    """Whether the peer's certificate must name its `host`."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> TlsClientSection:
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together")
+        return self
 
 
 class NodeSection(Section):
@@ -41,6 +75,9 @@ class NodeSection(Section):
     """Below this much free disk [MB] C-STORE is answered 0xA700."""
     drain_s: Seconds = 60
     """How long SIGTERM waits for work in hand [s]."""
+    worker_memory_mb: Annotated[float, Field(gt=0)] | None = None
+    """Most memory of a worker process [MB, 1e6 bytes]; without it, what the machine has less a reserve."""
+    tls: TlsServerSection | None = None
 
 
 class PeerSection(Section):
@@ -53,6 +90,24 @@ class PeerSection(Section):
     """Longest wait for one answer of the peer [s]."""
     verify: bool = True
     """Ask by C-FIND whether all sent instances arrived, where the peer offers it."""
+    tls: TlsClientSection | None = None
+
+
+class CallerSection(Section):
+    """Somebody who may send to the node; what is left out may be anything."""
+
+    ae_title: AeTitle | None = None
+    address: IPvAnyNetwork | None = None
+    """An address or a network, e.g. `10.1.0.0/16`."""
+
+
+class AccessSection(Section):
+    """Who may call the node."""
+
+    check_called_ae: bool = False
+    """Refuse callers who call the node by another AE title than `node.ae_title`."""
+    callers: tuple[CallerSection, ...] = ()
+    """Refuse all others; empty lets anyone call."""
 
 
 class IntakeSection(Section):
@@ -60,11 +115,18 @@ class IntakeSection(Section):
 
     quiet_s: Seconds = 30
     """No instance of the patient for this long [s], and every association that sent one is closed."""
-    poll_s: Annotated[float, Field(gt=0)] = 0.5
+    poll_s: Annotated[float, Field(gt=0)] = 0.05
+    """Pause between two looks into the spool [s]."""
+    request_timeout_s: Annotated[float, Field(gt=0)] = 10
+    """A caller that has not asked for an association by then is cut off [s] (PS3.8 9.1.5, ARTIM)."""
     association_timeout_s: Annotated[float, Field(gt=0)] = 60
-    """A silent sender's association is aborted after this long [s]."""
-    max_associations: Annotated[int, Field(ge=1, le=1024)] = 32
-    """Associations at once for each receiver process."""
+    """A sender that is silent between two PDUs for this long is cut off [s]."""
+    pdu_timeout_s: Annotated[float, Field(gt=0)] = 30
+    """A PDU that takes longer from its first byte to its last ends its association [s]."""
+    max_associations: Annotated[int, Field(ge=1, le=1024)] = 200
+    """Associations at once, over all receiver processes."""
+    max_associations_per_address: Annotated[int, Field(ge=1, le=1024)] = 100
+    """Of these, from one address."""
 
 
 class JobsSection(Section):
@@ -80,6 +142,29 @@ class JobsSection(Section):
     """Attempts that a peer refuses; an unreachable peer is tried for ever."""
 
 
+class RetentionSection(Section):
+    """When received studies are deleted again; never before everything made of them is delivered and verified."""
+
+    keep_days: Annotated[float, Field(gt=0)] | None = None
+    """Studies without a new image for this long [days] are deleted; without it, age deletes nothing."""
+    start_below_free_mb: Annotated[float, Field(ge=0)] | None = None
+    """With less free disk than this [MB], the oldest studies are deleted until it is free again; none without it."""
+    keep_at_least_h: Annotated[float, Field(ge=0)] = 24
+    """The disk watermark deletes nothing younger than this [h]."""
+    keep_ledger_days: Annotated[float, Field(gt=0)] = 365
+    """Rows of finished jobs and closed associations whose images are gone are kept this long [days]."""
+
+
+class NotifySection(Section):
+    """Who is told when something needs a person."""
+
+    webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    """URL that gets a JSON document by POST for each notice; never patient data."""
+    timeout_s: Annotated[float, Field(gt=0)] = 5
+    unreachable_after_s: Seconds = 300
+    """A peer that took nothing for this long [s] although something waits for it is a notice."""
+
+
 class Config(Section):
     """The whole configuration."""
 
@@ -87,6 +172,9 @@ class Config(Section):
     peers: dict[str, PeerSection] = Field(default_factory=dict)
     intake: IntakeSection = IntakeSection()
     jobs: JobsSection = JobsSection()
+    access: AccessSection = AccessSection()
+    retention: RetentionSection = RetentionSection()
+    notify: NotifySection = NotifySection()
     routes: tuple[Rule, ...] = ()
     defaults: bool = True
     """Whether the default routes that ship come after `routes`."""
