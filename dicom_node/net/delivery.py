@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from dicom_node import logs
+from dicom_node import faults, logs
 from dicom_node.config import Config, PeerSection
 from dicom_node.database.engine import Database
 from dicom_node.errors import ConfigError, DeliveryError, LeaseLost, LedgerError, NodeError, PeerUnreachable, WorkerLost
@@ -89,6 +89,7 @@ class Delivery:
                 )
             if lease is None:
                 return number
+            faults.reach("delivery.leased")
             with self._lock:
                 self._held[lease.delivery.id] = lease
             self._lane(lease.delivery.peer).waiting.put(lease)
@@ -162,9 +163,11 @@ class Delivery:
         statuses = dict(delivery.statuses)
 
         def on_status(uid: str, status: int) -> None:
+            faults.reach("delivery.sent")
             statuses[uid] = status
             with self._database.begin() as tx:
                 self._ledger.instance_sent(tx, lease, uid, status, self._clock())
+            faults.reach("delivery.status_recorded")
             if self._stopping.is_set():
                 raise WorkerLost("the node stopped while it was sending; it goes on where it was")
 
@@ -176,7 +179,9 @@ class Delivery:
         if remaining:
             sender.send(remaining, on_status)
         consignment.check(statuses)
-        return self._verify(lease, sender, consignment, statuses)
+        verified = self._verify(lease, sender, consignment, statuses)
+        faults.reach("delivery.verified")
+        return verified
 
     def _verify(
         self, lease: DeliveryLease, sender: Sender, consignment: Consignment, statuses: Mapping[str, int]
@@ -199,6 +204,7 @@ class Delivery:
         try:
             with self._database.begin() as tx:
                 write(tx, self._clock())
+            faults.reach("delivery.committed")
         except (LeaseLost, LedgerError) as problem:
             log.warning("delivery_left", code=problem.code, reason=str(problem))
         finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from dicom_node import logs
+from dicom_node import faults, logs
 from dicom_node.archive.index import ArchiveIndex
 from dicom_node.archive.model import Filing, Received, Settled
 from dicom_node.archive.store import ArchiveStore
@@ -98,8 +98,11 @@ class Intake:
         with self._database.begin() as tx:
             for one in read:
                 self._settle_file(tx, one, now)
+            faults.reach("intake.linked")
+        faults.reach("intake.committed")
         for one in read:
             one.received.path.unlink(missing_ok=True)
+            faults.reach("intake.unlinked")
         return len(read)
 
     def _read(self, received: Received) -> _Read:
@@ -180,6 +183,8 @@ class Intake:
             submitted = [self._ledger.submit(tx, job, now) for job in jobs]
             # The generation that was read, not the newest: what came since is routed again after its own quiet period.
             self._index.mark_routed(tx, patient.patient_key, patient.generation, explanations, now)
+            faults.reach("intake.submitted")
+        faults.reach("intake.routed")
         for job in submitted:
             if job is not None:
                 log.info("job_submitted", job=job.id, route=job.route, corrector=job.corrector, version=job.version)

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+from dicom_node import faults
 from dicom_node.durable import storage_error, sync_folder
 
 MANIFEST = "manifest.json"
@@ -50,10 +51,14 @@ class Outbox:
                 os.fsync(file.fileno())
             for directory in [d for d in working.rglob("*") if d.is_dir()] + [working]:
                 sync_folder(directory)
+            faults.reach("outbox.synced")
             if target.exists():
                 shutil.rmtree(target)
+                faults.reach("outbox.cleared")
             working.rename(target)
+            faults.reach("outbox.renamed")
             sync_folder(self._folder)
+            faults.reach("outbox.published")
         except OSError as error:
             raise storage_error(error, working) from error
         return target

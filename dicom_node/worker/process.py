@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
-from dicom_node import logs
+from dicom_node import faults, logs
 from dicom_node.contracts import Corrector, CorrectorSpec, ParameterValue, RoleInstance
 from dicom_node.database.engine import Database
 from dicom_node.dicom.headers import read_header
@@ -86,6 +86,7 @@ class Worker:
             lease = self._ledger.lease(tx, self.owner, self._lease_s, self._clock())
         if lease is None:
             return False
+        faults.reach("worker.leased")
         with logs.bound(job=lease.job.id, attempt=lease.job.attempts + 1), self._heartbeat(lease):
             try:
                 self._work(lease)
@@ -101,6 +102,7 @@ class Worker:
         try:
             working = self._outbox.open(job.id, lease.token)
             outcome = run(self._task(job), self._corrector(job), working, lambda name: log.info("job_step", step=name))
+            faults.reach("worker.derived")
             if outcome.derived is None:
                 self._outbox.discard(working)
                 with self._database.begin() as tx:
@@ -112,6 +114,7 @@ class Worker:
             self._outbox.publish(job.id, working, _manifest(job, outputs, outcome))
             with self._database.begin() as tx:
                 self._ledger.derived(tx, lease, outputs, outcome.warnings, dict(outcome.metrics), self._clock())
+            faults.reach("worker.committed")
             log.info("job_derived", series=len(outputs), seconds=round(time.monotonic() - started, 3))
         except CorrectionRefused as refusal:
             self._discard(working)
