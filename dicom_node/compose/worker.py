@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dicom_node.compose.ledger import make_ledger
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
@@ -11,8 +13,8 @@ from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.process import Worker
 
 
-def make_worker(config: Config, database: Database, owner: str) -> Worker:
-    """A worker for the configured device."""
+def make_worker(config: Config, database: Database, owner: str, beat: Callable[[], None]) -> Worker:
+    """A worker for the configured device; `beat` tells its supervisor that it lives."""
     return Worker(
         owner=owner,
         device=config.node.device,
@@ -22,4 +24,5 @@ def make_worker(config: Config, database: Database, owner: str) -> Worker:
         outbox=Outbox(config.node.data_dir.resolve() / "outbox"),
         catalogue=discover(),
         build=build,
+        beat=beat,
     )

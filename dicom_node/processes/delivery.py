@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from multiprocessing.synchronize import Event
 
 from dicom_node.compose.ledger import make_ledger, open_database, owner
 from dicom_node.config import Config
 from dicom_node.net.delivery import Delivery
 from dicom_node.processes.common import IDLE_S, begin, repeat
+from dicom_node.processes.life import Life
 
 
-def run(config: Config, index: int, ready: Event) -> None:
+def run(config: Config, index: int, ready: Life) -> None:
     """Send and verify until SIGTERM, which lets the instance in hand finish."""
     stop = begin(f"delivery-{index}")
     with closing(open_database(config)) as database:
         delivery = Delivery(config, database, make_ledger(config), owner=owner(config, "delivery", index))
         ready.set()
-        repeat(stop, lambda: delivery.step(time.time()) > 0, IDLE_S)
+        repeat(stop, lambda: delivery.step(time.time()) > 0, IDLE_S, ready.beat)
         delivery.close(config.node.drain_s)

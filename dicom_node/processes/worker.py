@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from contextlib import closing
-from multiprocessing.synchronize import Event
 
 from dicom_node.compose.ledger import open_database, owner
 from dicom_node.compose.routing import rules_of
 from dicom_node.compose.worker import make_worker
 from dicom_node.config import Config
 from dicom_node.processes.common import IDLE_S, begin, repeat
+from dicom_node.processes.life import Life
 
 
-def run(config: Config, index: int, ready: Event) -> None:
+def run(config: Config, index: int, ready: Life) -> None:
     """Work on jobs until SIGTERM, which lets the job in hand finish."""
     stop = begin(f"worker-{index}")
     with closing(open_database(config)) as database:
-        worker = make_worker(config, database, owner(config, "worker", index))
+        worker = make_worker(config, database, owner(config, "worker", index), ready.beat)
         worker.warm_up(rule.corrector for rule in rules_of(config) if rule.enabled)
         ready.set()
-        repeat(stop, worker.step, IDLE_S)
+        repeat(stop, worker.step, IDLE_S, ready.beat)

@@ -30,6 +30,7 @@ from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.pipeline import Outcome, Task, run
 
 Clock = Callable[[], float]
+_BEAT_S = 1.0
 
 log = logs.get("worker")
 
@@ -53,6 +54,7 @@ class Worker:
         catalogue: Catalogue,
         build: Callable[[CorrectorSpec, str, str, Mapping[str, ParameterValue]], Corrector],
         clock: Clock = time.time,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.owner = owner
         self._device = device
@@ -63,6 +65,7 @@ class Worker:
         self._catalogue = catalogue
         self._build = build
         self._clock = clock
+        self._beat = beat
         self._warm: dict[str, Corrector] = {}
 
     def warm_up(self, correctors: Iterable[str]) -> None:
@@ -196,11 +199,16 @@ class Worker:
 
     @contextmanager
     def _heartbeat(self, lease: Lease) -> Iterator[None]:
-        """Renew the lease from a thread while the job runs."""
+        """Renew the lease from a thread while the job runs, and tell the supervisor that the process turns."""
         done = threading.Event()
 
         def beat() -> None:
-            while not done.wait(self._lease_s / 3):
+            renew_at = time.monotonic() + self._lease_s / 3
+            while not done.wait(min(_BEAT_S, self._lease_s / 3)):
+                self._beat()
+                if time.monotonic() < renew_at:
+                    continue
+                renew_at = time.monotonic() + self._lease_s / 3
                 try:
                     with self._database.begin() as tx:
                         self._ledger.heartbeat(tx, lease, self._lease_s, self._clock())
