@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, func, select, update
 
 from dicom_node.database.statements import changed_one, insert
 from dicom_node.database.values import short
@@ -19,6 +19,7 @@ from dicom_node.jobs.states import DeliveryState, JobState
 from dicom_node.jobs.transitions import claim_delivery, move_delivery, move_job
 
 _OPEN = (DeliveryState.PENDING, DeliveryState.LEASED)
+_OUT_OF_RESOURCES = 0xA7
 
 
 class DeliveryLedger:
@@ -71,6 +72,8 @@ class DeliveryLedger:
         """
         # an answer is a sign of life: earlier losses were not this delivery's fault
         self._touch(tx, lease, now, lost=0, setbacks=0)
+        if status >> 8 != _OUT_OF_RESOURCES:
+            _is_there(tx, lease.delivery.peer)
         answer = insert(tx, t.delivery_instances).values(
             delivery_id=lease.delivery.id, sop_instance_uid=sop_instance_uid, status=status, sent_at=now
         )
@@ -96,6 +99,7 @@ class DeliveryLedger:
             message=verified,
             values={"verified": short(verified), "error": None, "error_code": None},
         )
+        _is_there(tx, lease.delivery.peer)
         self._settle_job(tx, lease.delivery.job_id, now)
 
     def delivery_failed(self, tx: Connection, lease: DeliveryLease, error: NodeError, now: float) -> DeliveryState:
@@ -125,6 +129,7 @@ class DeliveryLedger:
         self._finish(tx, lease, target, now, code=error.code, message=str(error), values=values)
         if error.infrastructure and isinstance(error, DeliveryError):
             _defer(tx, lease.delivery.peer, now + verdict.delay_s)
+            _is_away(tx, lease.delivery.peer, now)
         if target is DeliveryState.DEAD:
             self._settle_job(tx, lease.delivery.job_id, now)
         return target
@@ -224,6 +229,19 @@ def _defer(tx: Connection, peer: str, until: float) -> None:
     row = t.deliveries.c
     waiting = (row.peer == peer) & (row.state == DeliveryState.PENDING) & (row.not_before < until)
     tx.execute(update(t.deliveries).where(waiting).values(not_before=until))
+
+
+def _is_away(tx: Connection, peer: str, now: float) -> None:
+    """Note since when; only the first failure in a row counts."""
+    since = func.coalesce(t.peers.c.unreachable_since, now)
+    row = insert(tx, t.peers).values(name=peer, unreachable_since=now)
+    tx.execute(row.on_conflict_do_update(index_elements=["name"], set_={"unreachable_since": since}))
+
+
+def _is_there(tx: Connection, peer: str) -> None:
+    row = t.peers.c
+    away = (row.name == peer) & row.unreachable_since.is_not(None)
+    tx.execute(update(t.peers).where(away).values(unreachable_since=None))
 
 
 def _lock_job(tx: Connection, job_id: str) -> None:

@@ -109,3 +109,11 @@ delivery_instances = Table(
     Column("sent_at", Double, nullable=False),
 )
 """The peer's last answer for each instance."""
+
+peers = Table(
+    "peers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("unreachable_since", Double),
+)
+"""Since when a peer has taken nothing of what waits for it; NULL, or no row, while it does."""

@@ -17,6 +17,7 @@ from dicom_node.jobs import (
     OutputSeries,
     RetryPolicy,
 )
+from dicom_node.jobs.waiting import PeerQueue, queues
 
 DATA = Path("/data")
 NEW = NewJob(
@@ -368,6 +369,36 @@ class DeliveryBehaviour:
         assert steps.lease_delivery("d", 60, 1.5) is None
         second = steps.lease_delivery("d", 60, 1000.0)
         assert {first.delivery.job_id, second.delivery.job_id} == {job.id for job in jobs}
+
+    def queue(self, steps, peer="pacs"):
+        with steps.database.read() as tx:
+            return next((q for q in queues(tx) if q.peer == peer), None)
+
+    def test_a_peer_is_away_from_its_first_failure_until_it_takes_something(self, steps):
+        jobs = [steps.derived_job(2.0, set_key=key, send_to=("pacs",)) for key in ("x", "y")]
+        assert self.queue(steps) == PeerQueue("pacs", len(jobs), 2.0, None)
+        for now in (10.0, 1000.0):
+            lease = steps.lease_delivery("d", 60, now)
+            steps.delivery_failed(lease, errors.PeerUnreachable("refused"), now)
+            assert self.queue(steps) == PeerQueue("pacs", 2, 2.0, 10.0)
+        lease = steps.lease_delivery("d", 60, 2000.0)
+        steps.instance_sent(lease, "9.1.1", 0xA700, 2001.0)
+        assert self.queue(steps).unreachable_since == 10.0
+        steps.instance_sent(lease, "9.1.1", 0, 2002.0)
+        assert self.queue(steps).unreachable_since is None
+
+    def test_a_peer_that_refuses_an_instance_is_there(self, steps):
+        steps.derived_job(send_to=("pacs",))
+        lease = steps.lease_delivery("d", 60, 1.0)
+        steps.delivery_failed(lease, errors.PeerRefused("0x0110"), 1.0)
+        assert self.queue(steps).unreachable_since is None
+
+    def test_a_verified_delivery_says_that_the_peer_is_there(self, steps):
+        steps.derived_job(send_to=("pacs",))
+        steps.delivery_failed(steps.lease_delivery("d", 60, 1.0), errors.PeerBusy("0xA700"), 1.0)
+        assert self.queue(steps).unreachable_since == 1.0
+        steps.delivery_done(steps.lease_delivery("d", 60, 1000.0), "counted", 1001.0)
+        assert self.queue(steps) == PeerQueue("pacs", 0, None, None)
 
     def test_whoever_lost_the_delivery_changes_nothing(self, steps):
         job = steps.derived_job(send_to=("pacs",))

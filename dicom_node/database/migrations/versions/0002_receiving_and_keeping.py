@@ -30,6 +30,12 @@ def upgrade() -> None:
         sa.Column("document", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("key", name="pk_notices"),
     )
+    op.create_table(
+        "peers",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("unreachable_since", sa.Double(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name="pk_peers"),
+    )
     op.add_column("instances", sa.Column("leaving_since", sa.Double(), nullable=True))
     op.create_index("ix_instances_leaving_since", "instances", ["leaving_since"], unique=False)
     op.create_index("ix_instances_received_at", "instances", ["received_at"], unique=False)
