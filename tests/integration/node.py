@@ -132,10 +132,11 @@ class Node:
     def wait_jobs(self, state: str, count: int = 1, limit_s: float = 120) -> list[dict[str, Any]]:
         """Wait until so many jobs are in a state."""
         wanted = f'dicom_node_jobs{{state="{state}",table="job"}}'
-        wait_until(lambda: self._gauge(wanted) >= count, limit_s, f"{count} jobs {state}; log: {self.log()[-1500:]}")
+        wait_until(lambda: self.gauge(wanted) >= count, limit_s, f"{count} jobs {state}; log: {self.log()[-1500:]}")
         return [job for job in self.jobs() if job["state"] == state]
 
-    def _gauge(self, name: str) -> float:
+    def gauge(self, name: str) -> float:
+        """One value of /metrics, 0 where it is not there; `name` may stop before the end of its labels."""
         for line in self.page("/metrics")[1].splitlines():
             if line.startswith(name):
                 return float(line.split()[-1])
@@ -160,8 +161,8 @@ class Node:
 def node(folder: Path, peers: dict[str, Any], **settings: Any) -> Iterator[Node]:
     """A started node that is gone afterwards, whatever happened."""
     one = Node(folder, peers, settings)
-    one.start()
     try:
+        one.start()
         yield one
     finally:
         if not one.dead:
