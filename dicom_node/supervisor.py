@@ -11,8 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
-from multiprocessing.synchronize import Event
-from typing import IO
+from typing import IO, Final
 
 from dicom_node import logs
 from dicom_node.compose.ledger import make_ledger, open_database, owner
@@ -20,12 +19,19 @@ from dicom_node.config import Config
 from dicom_node.database.engine import Database
 from dicom_node.errors import NodeError, RequestError
 from dicom_node.metrics import MetricsServer, NodeStatus
-from dicom_node.net.receiver import check_port
+from dicom_node.net.board import Board
+from dicom_node.net.listener import ListeningSocket, bind
 from dicom_node.processes.common import enter
+from dicom_node.processes.life import Life, Watch
 from dicom_node.worker.outbox import Outbox
 
 _STOP_ORDER = ("receiver", "intake", "worker", "delivery")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _CALM_S = 0.2, 30.0, 60.0
+_HUNG_S: Final = {"receiver": 30.0}
+_HUNG_OTHERS_S: Final = 300.0
+"""A child that is silent for this long is killed [s]; one step over very many files takes its time."""
+_LATE_S: Final = 600.0
+"""So is one that is not ready this long after its start [s]."""
 
 log = logs.get("supervisor")
 
@@ -37,7 +43,8 @@ class Child:
     kind: str
     index: int
     process: SpawnProcess | None = None
-    ready: Event | None = None
+    ready: Life | None = None
+    watch: Watch | None = None
     started_at: float = 0.0
     restarts: int = 0
     pause_s: float = _FIRST_PAUSE_S
@@ -62,6 +69,8 @@ class Supervisor:
     on_ready: Callable[[], None] | None = None
     _children: list[Child] = field(default_factory=list)
     _stopping: threading.Event = field(default_factory=threading.Event)
+    _listening: tuple[ListeningSocket, ...] = ()
+    _board: Board | None = None
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT, then drain.
@@ -72,14 +81,15 @@ class Supervisor:
         """
         signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
         signal.signal(signal.SIGINT, lambda *_: self._stopping.set())
-        check_port(self.config.node.host, self.config.node.port)
         lock = self._lock_data_dir()
         database = open_database(self.config)
         server = MetricsServer(self.config.node.host, self.config.node.metrics_port, self._status(database))
         try:
+            self._listening = bind(self.config.node)
             self._sweep()
             self._children = self._plan()
             context = multiprocessing.get_context("spawn")
+            self._board = self._make_board(context)
             for child in self._children:
                 self._start(context, database, child)
             server.start()
@@ -87,6 +97,8 @@ class Supervisor:
             self._drain()
         finally:
             self._kill_rest()
+            for one in self._listening:
+                one.socket.close()
             server.stop()
             database.close()
             lock.close()
@@ -99,6 +111,10 @@ class Supervisor:
             *(Child("worker", i) for i in range(node.workers)),
             Child("delivery", 0),
         ]
+
+    def _make_board(self, context: SpawnContext) -> Board:
+        lock = self.config.node.data_dir.resolve() / "seats.lock"
+        return Board.create(context, self.config.node.receivers, self.config.intake.max_associations, lock)
 
     def _lock_data_dir(self) -> IO[str]:
         data_dir = self.config.node.data_dir.resolve()
@@ -124,7 +140,8 @@ class Supervisor:
 
     def _start(self, context: SpawnContext, database: Database, child: Child) -> None:
         self._recover(database, child)
-        child.ready = context.Event()
+        child.ready = Life(context)
+        child.watch = Watch(child.ready, time.monotonic())
         child.process = context.Process(
             target=enter, args=(child.kind, self.config, child.index, child.ready), name=child.name
         )
@@ -135,8 +152,10 @@ class Supervisor:
     def _recover(self, database: Database, child: Child) -> None:
         """Take back what the child's predecessor held: nobody else can still be using its name.
 
-        Receivers clean up after their own kind when they start.
+        What a receiver left in the spool is intake's; only its seats are given back here.
         """
+        if child.kind == "receiver" and self._board is not None:
+            self._board.clear_seats(child.index)
         name = owner(self.config, child.kind, child.index)
         ledger, now = make_ledger(self.config), time.time()
         with database.begin() as tx:
@@ -159,6 +178,8 @@ class Supervisor:
             for child in self._children:
                 if child.process is not None and not child.process.is_alive() and not self._stopping.is_set():
                     self._died(child)
+                if self._hangs(child):
+                    self._end_hung(child)
                 if child.process is None and time.monotonic() >= child.restart_at:
                     self._restart(context, database, child)
 
@@ -176,10 +197,26 @@ class Supervisor:
             child.pause_s = _FIRST_PAUSE_S
         log.error("process_died", child=child.name, exitcode=child.process.exitcode, restart_in_s=child.pause_s)
         child.process.close()
-        child.process, child.ready = None, None
+        child.process, child.ready, child.watch = None, None, None
         child.restarts += 1
         child.restart_at = time.monotonic() + child.pause_s
         child.pause_s = min(child.pause_s * 2, _LONGEST_PAUSE_S)
+
+    def _hangs(self, child: Child) -> bool:
+        if child.process is None or child.ready is None or child.watch is None:
+            return False
+        now = time.monotonic()
+        silent_s = child.watch.silent_s(now)
+        if not child.ready.is_set():
+            return now - child.started_at > _LATE_S
+        return silent_s > _HUNG_S.get(child.kind, _HUNG_OTHERS_S)
+
+    def _end_hung(self, child: Child) -> None:
+        """Kill a child that neither works nor dies; every stage can be killed, and `_died` starts it again."""
+        assert child.process is not None
+        log.error("process_hangs", child=child.name, pid=child.process.pid)
+        child.process.kill()
+        child.process.join(_FIRST_PAUSE_S)
 
     def _drain(self) -> None:
         """Stop the stages in the order of the data, each given the chance to finish what it holds."""

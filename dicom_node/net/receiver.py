@@ -1,199 +1,229 @@
-"""A receiver: C-ECHO and C-STORE on a port that several processes share, one receiver in each.
+"""A receiver: takes connections from the node's listening sockets, and lets each association run in a thread.
 
-An instance is answered 0x0000 only when its file is durable in the spool and its row is committed.
+An instance is answered 0x0000 only when its file and the journal's entry for it are durable. The ledger is not needed.
 """
 
 from __future__ import annotations
 
 import contextvars
-import queue
 import socket
+import ssl
 import threading
 import time
+from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
-from pathlib import Path
-from typing import cast
-
-from pynetdicom import AE, evt
+from typing import Final
 
 from dicom_node import logs
-from dicom_node.archive.index import ArchiveIndex
-from dicom_node.archive.model import Received
+from dicom_node.archive.model import AssociationClosed
 from dicom_node.config import Config
-from dicom_node.database.engine import Database
-from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from dicom_node.errors import LedgerError, NodeError, RequestError, StorageFull, UnreadableFile
-from dicom_node.net.acceptor import SharedPortServer, StoringAssociation
+from dicom_node.errors import NodeError
+from dicom_node.net import other_services
+from dicom_node.net.access import LOCAL_LIMIT, Refusal, refusal
+from dicom_node.net.board import Place
+from dicom_node.net.connection import Connection, PeerLeft, PeerSilent
+from dicom_node.net.listener import ListeningSocket, accept_until
+from dicom_node.net.negotiation import Request, accept, read_request
+from dicom_node.net.pdu import REQUEST_CEILING, AbortReason, Pdu, ProtocolViolation, abort, reject
+from dicom_node.net.pending import Pending
 from dicom_node.net.spool import Spool
-from dicom_node.net.spooling_dimse import ReceivedDataSet
-from dicom_node.net.transport import MAXIMUM_PDU
+from dicom_node.net.store_association import Patience, StoreAssociation
+from dicom_node.net.tls import ReloadingContext
 
 log = logs.get("net.receiver")
 
-SUCCESS = 0x0000
-OUT_OF_RESOURCES = 0xA700
-PROCESSING_FAILURE = 0x0110
-INVALID_INSTANCE = 0x0117
-_ALL_ROWS = 10_000_000
-_AFTER_ABORT_S = 10.0
+_AFTER_ABORT_S: Final = 5.0
+_AGAIN_S: Final = 1.0
+_LINGER_S: Final = 2.0
 
 
 class Receiver:
-    """Serves one socket until told to stop.
+    """One process's share of the node's receiving."""
 
-    Attributes:
-        token: name of this receiver in the rows of its associations; that of its spool.
-    """
+    def __init__(self, config: Config, listening: Sequence[ListeningSocket], place: Place, spool: Spool) -> None:
+        """Nothing is accepted yet.
 
-    def __init__(self, config: Config, database: Database, index: ArchiveIndex, spool: Spool) -> None:
-        self.token = spool.token
+        Args:
+            config: the whole configuration.
+            listening: of `net.listener.bind`.
+            place: this receiver's row on the board.
+            spool: this receiver's.
+
+        Raises:
+            ConfigError: the certificate cannot be used.
+        """
         self._config = config
-        self._database = database
-        self._index = index
+        self._listening = listening
+        self._place = place
         self._spool = spool
-        self._ended: queue.Queue[tuple[str, str, float]] = queue.Queue()
-        self._server: SharedPortServer | None = None
-
-    def recover(self) -> None:
-        """Clean up after receivers that are gone: their orphans, and their associations that never ended.
-
-        Raises:
-            LedgerError: the database cannot be reached.
-        """
-        self._spool.sweep(self._bury)
-
-    def open(self) -> None:
-        """Bind the port and start to accept.
-
-        Raises:
-            RequestError: the address cannot be bound.
-        """
-        node, intake = self._config.node, self._config.intake
-        ae = AE(ae_title=node.ae_title)
-        ae.implementation_class_uid = IMPLEMENTATION_CLASS_UID
-        ae.implementation_version_name = IMPLEMENTATION_VERSION_NAME
-        ae.maximum_pdu_size = MAXIMUM_PDU
-        ae.maximum_associations = intake.max_associations
-        ae.network_timeout = intake.association_timeout_s
-        ae.acse_timeout = min(30.0, intake.association_timeout_s)
-        ae.dimse_timeout = intake.association_timeout_s
-        try:
-            self._server = SharedPortServer(ae, (node.host, node.port), self._spool, self._store, self._over)
-        except OSError as problem:
-            raise RequestError(f"cannot listen on {node.host}:{node.port}: {problem.strerror}") from problem
-        # With the context, log lines of the threads say which process they come from.
-        serve = partial(contextvars.copy_context().run, self._server.serve_forever, 0.2)
-        threading.Thread(target=serve, daemon=True).start()
-        log.info("receiver_listening", host=node.host, port=node.port, ae_title=node.ae_title, receiver=self.token)
+        self._tls = ReloadingContext(config.node.tls) if config.node.tls is not None else None
+        self._entity = other_services.make_entity(config.node.ae_title, config.intake.association_timeout_s)
+        self._pending = Pending()
+        self._held: set[Connection] = set()
+        self._unrecorded: list[AssociationClosed] = []
+        self._lock = threading.Lock()
 
     def serve(self, stop: threading.Event) -> None:
         """Accept until `stop`, then let running associations finish for `node.drain_s`, then abort them."""
-        server = self._server
-        if server is None:
-            raise RuntimeError("open() comes first")
-        while not stop.is_set():
-            self._close_rows(wait_s=0.1)
-        server.stop_accepting()
-        end = time.monotonic() + self._config.node.drain_s
-        while server.associations() and time.monotonic() < end:
-            self._close_rows(wait_s=0.05)
-        for association in server.associations():
+        loops = [
+            threading.Thread(target=_here(accept_until, stop, one, self._count_held, self._take), daemon=True)
+            for one in self._listening
+        ]
+        for loop in loops:
+            loop.start()
+        log.info("receiver_listening", host=self._config.node.host, port=self._config.node.port)
+        while not stop.wait(_AGAIN_S):
+            self._record_endings()
+        for loop in loops:
+            loop.join()
+        self._drain()
+        log.info("receiver_stopped")
+
+    def _drain(self) -> None:
+        self._wait_for_associations(self._config.node.drain_s)
+        with self._lock:
+            late = list(self._held)
+        for connection in late:
             log.warning("association_aborted_by_drain")
-            association.abort()
-        end = time.monotonic() + _AFTER_ABORT_S
-        while server.associations() and time.monotonic() < end:
-            self._close_rows(wait_s=0.05)
-        self._close_rows(wait_s=0)
-        log.info("receiver_stopped", receiver=self.token)
+            connection.abandon()
+        self._wait_for_associations(_AFTER_ABORT_S)
+        self._record_endings()
 
-    def _bury(self, token: str) -> set[Path]:
-        """Close the associations of a writer that is gone, and tell which of its files have an unfiled row."""
-        with self._database.begin() as tx:
-            self._index.close_associations_of(tx, token, time.time())
-            return {r.path for r in self._index.unfiled(tx, _ALL_ROWS) if r.path.stem.partition("-")[0] == token}
+    def _wait_for_associations(self, limit_s: float) -> None:
+        end = time.monotonic() + limit_s
+        while self._count_held() and time.monotonic() < end:
+            time.sleep(0.05)
 
-    def _store(self, event: evt.Event) -> int:
-        data_set = getattr(event.request, "DataSet", None)
-        if not isinstance(data_set, ReceivedDataSet):
-            return PROCESSING_FAILURE
+    def _count_held(self) -> int:
+        with self._lock:
+            return len(self._held)
+
+    def _take(self, connected: socket.socket, address: str, tls: bool) -> None:
+        connection = Connection(connected, address)
+        with self._lock:
+            self._held.add(connection)
+        if self._pending.add(connection):
+            self._place.count("timeouts")
+        threading.Thread(target=_here(self._run, connection, tls), daemon=True).start()
+
+    def _run(self, connection: Connection, tls: bool) -> None:
+        """The whole life of one connection."""
         try:
-            self._keep(cast(StoringAssociation, event.assoc), data_set)
-        except NodeError as problem:
-            data_set.discard()
-            status = _status_of(problem)
-            log.error("instance_not_stored", code=problem.code, status=f"0x{status:04X}", reason=str(problem))
-            return status
-        except BaseException:
-            data_set.discard()
+            with closing(connection):
+                self._converse(connection, tls)
+        except PeerSilent:
+            self._place.count("timeouts")
+            log.debug("connection_silent")
+        except PeerLeft:
+            log.debug("connection_left")
+        except ProtocolViolation as problem:
+            self._place.count("rejected_request")
+            log.warning("connection_refused", reason=str(problem))
+        except (OSError, NodeError) as problem:
+            log.error("connection_failed", code=type(problem).__name__, reason=logs.place(problem))
+        finally:
+            self._pending.remove(connection)
+            with self._lock:
+                self._held.discard(connection)
+
+    def _converse(self, connection: Connection, tls: bool) -> None:
+        if tls and self._tls is not None and self._config.node.tls is not None:
+            try:
+                connection.encrypt(self._tls.current(), self._config.node.tls.handshake_timeout_s)
+            except (ssl.SSLError, OSError) as problem:
+                raise ProtocolViolation(f"no TLS ({_name_of(problem)})", AbortReason.NOT_SPECIFIED) from None
+        try:
+            request = self._request(connection)
+        except ProtocolViolation as problem:
+            connection.send(abort(problem.reason))
+            connection.linger(_LINGER_S)
             raise
-        return SUCCESS
+        refused = refusal(
+            self._config.access,
+            self._config.node.ae_title,
+            calling_ae=request.calling_ae,
+            called_ae=request.called_ae,
+            address=connection.address,
+        )
+        if refused is not None:
+            self._reject(connection, refused, "rejected_access")
+            return
+        seat = self._place.sit(connection.address, self._config.intake.max_associations_per_address)
+        if seat is None:
+            self._reject(connection, LOCAL_LIMIT, "rejected_limit")
+            return
+        self._pending.remove(connection)
+        try:
+            self._serve(connection, request)
+        finally:
+            self._place.stand_up(seat)
 
-    def _keep(self, association: StoringAssociation, data_set: ReceivedDataSet) -> None:
-        if data_set.failure is not None:
-            raise data_set.failure
-        if data_set.file is None or data_set.size == 0:
-            raise UnreadableFile("C-STORE request without a data set")
-        path = data_set.file.commit()
-        now = time.time()
-        with self._database.begin() as tx:
-            # The row of the association is made with its first instance: C-ECHO probes leave no trace.
-            ledger_id = association.ledger_id or self._index.open_association(
-                tx,
-                calling_ae=association.requestor.ae_title.strip(),
-                called_ae=association.acceptor.ae_title.strip(),
-                address=str(association.requestor.address),
-                receiver=self.token,
-                now=now,
+    def _request(self, connection: Connection) -> Request:
+        limit_s = self._config.intake.request_timeout_s
+        kind, length = connection.header(limit_s, limit_s)
+        if kind != Pdu.ASSOCIATE_RQ:
+            raise ProtocolViolation("no association request", AbortReason.UNEXPECTED)
+        if length > REQUEST_CEILING:
+            raise ProtocolViolation(
+                f"an association request of {length} bytes, at most {REQUEST_CEILING} allowed",
+                AbortReason.INVALID_VALUE,
             )
-            self._index.record_received(tx, Received(id=0, path=path, association_id=ledger_id, received_at=now))
-        if association.ledger_id is None:
-            log.info("association_opened", association=ledger_id, calling_ae=association.requestor.ae_title.strip())
-        association.ledger_id = ledger_id
+        return read_request(bytes((kind, 0)) + length.to_bytes(4, "big") + connection.gathered(length))
 
-    def _over(self, association: StoringAssociation) -> None:
-        if association.ledger_id is not None:
-            self._ended.put((association.ledger_id, association.ending, time.time()))
+    def _reject(self, connection: Connection, refused: Refusal, counter: str) -> None:
+        self._place.count(counter)
+        log.warning("association_rejected", reason=refused.text)
+        connection.send(reject(refused.result, refused.source, refused.reason))
+        connection.linger(_LINGER_S)
 
-    def _close_rows(self, wait_s: float) -> None:
-        """Write down how associations ended; what the database refuses is tried again at the next call."""
-        refused = []
+    def _serve(self, connection: Connection, request: Request) -> None:
+        self._place.count("associations")
+        if not request.stores:
+            other_services.serve(connection, request, self._entity)
+            return
+        answer, accepted = accept(request)
+        connection.enlarge()
+        intake = self._config.intake
+        association = StoreAssociation(
+            connection,
+            request,
+            accepted,
+            self._spool,
+            Patience(intake.association_timeout_s, intake.pdu_timeout_s),
+            self._place.count,
+        )
+        connection.send(answer)
         try:
-            while True:
-                ended = self._ended.get(timeout=wait_s) if wait_s else self._ended.get_nowait()
-                wait_s = 0
-                association_id, how, now = ended
-                try:
-                    with self._database.begin() as tx:
-                        self._index.close_association(tx, association_id, how, now)
-                    log.info("association_closed", association=association_id, how=how)
-                except LedgerError as problem:
-                    log.error("association_not_closed", association=association_id, code=problem.code)
-                    refused.append(ended)
-        except queue.Empty:
-            for ended in refused:
-                self._ended.put(ended)
+            association.serve()
+        finally:
+            ended = association.closing()
+            if ended is not None:
+                with self._lock:
+                    self._unrecorded.append(ended)
+                self._record_endings()
 
-
-def check_port(host: str, port: int) -> None:
-    """Refuse to start beside another program: SO_REUSEPORT would silently share the port with another node.
-
-    Raises:
-        RequestError: something else listens there, or the address cannot be bound.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    def _record_endings(self) -> None:
+        """Write down how associations ended; what the disk refuses is tried again at the next call."""
+        with self._lock:
+            endings, self._unrecorded = self._unrecorded, []
+        if not endings:
+            return
         try:
-            probe.bind((host, port))
-        except OSError as problem:
-            raise RequestError(f"cannot listen on {host}:{port}: {problem.strerror}") from problem
+            self._spool.record(endings)
+        except NodeError as problem:
+            log.error("association_not_closed", code=problem.code, associations=len(endings))
+            with self._lock:
+                self._unrecorded += endings
+            return
+        for ended in endings:
+            log.info("association_closed", association=ended.id, how=ended.how)
 
 
-def _status_of(problem: NodeError) -> int:
-    """C-STORE status (PS3.4 B.2.3, PS3.7 C) that makes the sender do the right thing.
+def _here(target: object, *arguments: object) -> partial[None]:
+    """The target in this thread's logging context: log lines of other threads then say which process they come from."""
+    return partial(contextvars.copy_context().run, target, *arguments)  # type: ignore[arg-type]
 
-    A full disk and a database that cannot be reached are out of resources: senders try again later.
-    """
-    if isinstance(problem, StorageFull | LedgerError):
-        return OUT_OF_RESOURCES
-    return INVALID_INSTANCE if isinstance(problem, UnreadableFile) else PROCESSING_FAILURE
+
+def _name_of(problem: OSError) -> str:
+    return getattr(problem, "reason", None) or type(problem).__name__

@@ -1,7 +1,8 @@
-"""Write-through spool: a received file is either whole, on disk and named in `ready/`, or it is not there at all.
+"""Write-through spool: where received bytes lie from the first fragment until intake has filed them.
 
-Every process that writes into the spool holds an exclusive lock on `incoming/<token>.lock` and starts the names of its
-files with the token. The kernel drops the lock with the process, so whoever sweeps knows whose files are orphans.
+A file counts from the moment an entry in its receiver's journal names it; before that it is an orphan, whatever it
+holds. Every receiver holds an exclusive lock on `locks/<token>.lock` and starts the names of its files with the token.
+The kernel drops the lock with the process, so whoever sweeps knows whose files are orphans.
 """
 
 from __future__ import annotations
@@ -10,179 +11,211 @@ import contextlib
 import fcntl
 import itertools
 import os
-import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
-from dicom_node import logs
+from dicom_node import faults
+from dicom_node.archive.model import Entry
 from dicom_node.durable import storage_error
 from dicom_node.errors import StorageFull
+from dicom_node.net.journal import JournalWriter
 
-log = logs.get("net.spool")
+_SYNC_EVERY: Final = 16 << 20
+"""A large file is synced each time so much of it was written: one sync of 500 MB would hold up everyone else's."""
+
+
+class SpoolFolders:
+    """Names of the folders under `data_dir/spool`.
+
+    Attributes:
+        files: received files.
+        journals: what makes them count.
+        locks: one for each living receiver.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.files = folder / "files"
+        self.journals = folder / "journals"
+        self.locks = folder / "locks"
+
+    def make(self) -> None:
+        """Make the folders.
+
+        Raises:
+            StorageFailed, StorageFull: the disk refuses.
+        """
+        for folder in (self.files, self.journals, self.locks):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                raise storage_error(problem, folder) from problem
+
+    def lock_of(self, token: str) -> Path:
+        """The lock of a receiver."""
+        return self.locks / f"{token}.lock"
 
 
 class Spool:
-    """The folders `spool/incoming` and `spool/ready` of one node, for one writing process.
+    """The spool as one receiver sees it.
 
     Attributes:
-        token: unique name of this writer.
-        incoming: half-received files.
-        ready: whole files; a row in the ledger makes them count.
+        folders: where things lie.
+        token: unique name of this receiver.
     """
 
     def __init__(self, folder: Path, *, min_free_mb: float = 0) -> None:
-        """Make the folders and take the lock.
+        """Make the folders, take the lock, begin the journal.
 
         Args:
             folder: `data_dir/spool`.
-            min_free_mb: watermark [MB, 1e6 bytes]; with less free nothing new is begun.
+            min_free_mb: watermark [MB, 1e6 bytes]; with less free nothing more is taken.
 
         Raises:
             StorageFailed, StorageFull: the folders cannot be made or written.
         """
-        self.incoming = folder / "incoming"
-        self.ready = folder / "ready"
+        self.folders = SpoolFolders(folder)
+        self.folders.make()
         self._least_free = min_free_mb * 1e6
         self._numbers = itertools.count()
         try:
-            self.incoming.mkdir(parents=True, exist_ok=True)
-            self.ready.mkdir(parents=True, exist_ok=True)
             self.token, self._lock = self._new_token()
         except OSError as problem:
             raise storage_error(problem, folder) from problem
+        self._journal = JournalWriter(self.folders.journals, self.token, self.folders.files)
 
     def check_space(self) -> None:
         """Refuse work below the watermark.
 
         Raises:
             StorageFull: less free than `min_free_mb`.
+            StorageFailed: the disk does not say.
         """
-        free = shutil.disk_usage(self.incoming).free
+        try:
+            state = os.statvfs(self.folders.files)
+        except OSError as problem:
+            raise storage_error(problem, self.folders.files) from problem
+        free = state.f_bavail * state.f_frsize
         if free < self._least_free:
             raise StorageFull(
-                f"{self.incoming}: {free / 1e6:.0f} MB free, at least {self._least_free / 1e6:.0f} MB needed"
+                f"{self.folders.files}: {free / 1e6:.0f} MB free, at least {self._least_free / 1e6:.0f} MB needed"
             )
 
     def create(self) -> SpoolFile:
-        """Begin a file in `incoming/`.
+        """Begin a file.
 
         Raises:
             StorageFull: below the watermark, or no space.
             StorageFailed: the file cannot be made.
         """
         self.check_space()
-        path = self.incoming / f"{self.token}-{next(self._numbers)}.dcm"
+        path = self.folders.files / f"{self.token}-{next(self._numbers)}.dcm"
         try:
-            return SpoolFile(path, self.ready / path.name, path.open("xb", buffering=0))
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise storage_error(problem, path) from problem
+        faults.reach("spool.created")
+        return SpoolFile(self, path, descriptor)
 
-    def sweep(self, dead: Callable[[str], Collection[Path]]) -> int:
-        """Remove what processes that are gone left behind; returns the number of files.
+    def record(self, entries: Sequence[Entry]) -> None:
+        """Return once the entries are durable.
 
-        Half-received files go. Whole files go unless a row names them: without a row they were never acknowledged,
-        so the sender still has them.
-
-        Args:
-            dead: called with the token of each writer that is gone, returns its files in `ready/` that have a row
-                and are not filed yet.
+        Raises:
+            StorageFull, StorageFailed: the disk refused; none of them counts.
         """
-        removed = 0
-        present = [p for folder in (self.incoming, self.ready) for p in folder.glob("*.dcm")]
-        tokens = {p.stem for p in self.incoming.glob("*.lock")} | {p.stem.partition("-")[0] for p in present}
-        for token in sorted(tokens - {self.token}):
-            lock = _locked(self._lock_path(token))
-            if lock is None:
-                continue
-            with lock:
-                kept = dead(token)
-                for path in present:
-                    if path.stem.partition("-")[0] == token and path not in kept:
-                        path.unlink(missing_ok=True)
-                        removed += 1
-                self._lock_path(token).unlink(missing_ok=True)
-        if removed:
-            log.warning("spool_swept", removed=removed)
-        return removed
+        self._journal.append(entries)
 
     def close(self) -> None:
-        """Give the lock back. Files in `ready/` stay; only `sweep` of a later process may judge them."""
+        """Seal the journal and give the lock back; what lies here is intake's."""
+        self._journal.close()
         self._lock.close()
 
     def _new_token(self) -> tuple[str, BinaryIO]:
         while True:
             token = uuid.uuid4().hex
-            lock = _locked(self._lock_path(token))
-            # A sweeper that came between open and lock has taken the new file for an orphan's: try another token.
+            lock = locked(self.folders.lock_of(token))
+            # A sweeper that came between open and lock has taken the new file for a dead receiver's: another token.
             if lock is not None:
-                if self._lock_path(token).exists():
+                if self.folders.lock_of(token).exists():
                     return token, lock
                 lock.close()
 
-    def _lock_path(self, token: str) -> Path:
-        return self.incoming / f"{token}.lock"
-
 
 class SpoolFile:
-    """One file on its way in."""
+    """One file on its way in.
 
-    def __init__(self, path: Path, final: Path, handle: BinaryIO) -> None:
+    Attributes:
+        path: where it lies.
+        size: bytes written.
+    """
+
+    def __init__(self, spool: Spool, path: Path, descriptor: int) -> None:
         self.path = path
-        self._final = final
-        self._handle = handle
+        self.size = 0
+        self._spool = spool
+        self._descriptor: int | None = descriptor
+        self._synced = 0
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Append all of `data`.
+    def write(self, *parts: bytes | memoryview) -> None:
+        """Append all of `parts`.
+
+        Raises:
+            StorageFull, StorageFailed: the disk refused or came below the watermark; the file is already removed.
+        """
+        with self._removed_on_failure() as descriptor:
+            wanted = self.size + sum(map(len, parts))
+            self.size += os.writev(descriptor, parts)
+            if self.size < wanted:
+                self._write_rest(descriptor, b"".join(parts)[self.size - wanted :])
+            if self.size - self._synced >= _SYNC_EVERY:
+                os.fdatasync(descriptor)
+                self._synced = self.size
+                self._spool.check_space()
+
+    def _write_rest(self, descriptor: int, rest: bytes) -> None:
+        while rest:
+            count = os.write(descriptor, rest)
+            self.size += count
+            rest = rest[count:]
+
+    def sync(self) -> None:
+        """Make the content durable and close the file; its name becomes so with the journal's entry.
 
         Raises:
             StorageFull, StorageFailed: the disk refused; the file is already removed.
         """
-        with self._removed_on_failure():
-            view = memoryview(data)
-            while view:
-                view = view[self._handle.write(view) :]
-
-    def commit(self) -> Path:
-        """Make the file durable and visible: fsync, rename into `ready/`, fsync of the folder.
-
-        Raises:
-            StorageFull, StorageFailed: the disk refused; the file is already removed.
-        """
-        with self._removed_on_failure():
-            os.fsync(self._handle.fileno())
-            self._handle.close()
-            self.path.rename(self._final)
-            sync_folder(self._final.parent)
-        return self._final
+        with self._removed_on_failure() as descriptor:
+            faults.reach("spool.written")
+            os.fsync(descriptor)
+            faults.reach("spool.synced")
+            self._descriptor = None
+            os.close(descriptor)
 
     def discard(self) -> None:
-        """Remove the file, wherever it is. May be called twice."""
-        with contextlib.suppress(OSError):
-            self._handle.close()
-        self.path.unlink(missing_ok=True)
-        self._final.unlink(missing_ok=True)
+        """Remove the file. May be called twice."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                os.close(descriptor)
+        with contextlib.suppress(OSError):  # an orphan without an entry; intake sweeps it when we are gone
+            self.path.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def _removed_on_failure(self) -> Iterator[None]:
+    def _removed_on_failure(self) -> Iterator[int]:
+        if self._descriptor is None:
+            raise StorageFull(f"{self.path.name} was closed already")
         try:
-            yield
+            yield self._descriptor
         except OSError as problem:
             self.discard()
             raise storage_error(problem, self.path) from problem
+        except BaseException:
+            self.discard()
+            raise
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _locked(path: Path) -> BinaryIO | None:
+def locked(path: Path) -> BinaryIO | None:
     """The file with an exclusive lock that ends with this process, or None while another process has it."""
     handle = path.open("ab")
     try:

@@ -8,10 +8,7 @@ from typing import cast
 
 from pynetdicom.transport import T_CONNECT, AssociationSocket
 
-MAXIMUM_PDU = 262_144
-"""Largest P-DATA-TF that is offered to peers [bytes] (PS3.8 D.1)."""
-PDU_CEILING = MAXIMUM_PDU + 4096
-"""No PDU may announce more [bytes]; the length field is otherwise trusted before the peer is known."""
+from dicom_node.net.pdu import PDU_CEILING
 
 
 class NodeSocket(AssociationSocket):
@@ -24,6 +21,16 @@ class NodeSocket(AssociationSocket):
 
     was_connected: bool = False
     gone: bool = False
+    _replayed: bytes = b""
+
+    def replay(self, data: bytes) -> None:
+        """Give these bytes first: somebody has read them from the socket already."""
+        self._replayed = data
+
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to read."""
+        return bool(self._replayed) or bool(super().ready)
 
     def connect(self, primitive: T_CONNECT) -> None:
         """Connect to the peer; afterwards no send or receive may wait longer than the association's DIMSE timeout."""
@@ -53,7 +60,8 @@ class NodeSocket(AssociationSocket):
             raise OSError(f"PDU of {nr_bytes} bytes announced, at most {PDU_CEILING} allowed")
         buffer = bytearray(nr_bytes)
         view = memoryview(buffer)
-        filled = 0
+        filled = min(nr_bytes, len(self._replayed))
+        view[:filled], self._replayed = self._replayed[:filled], self._replayed[filled:]
         while filled < nr_bytes:
             # Does not stick: senders with Nagle on wait 40 ms for each delayed ACK without it.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)

@@ -10,11 +10,11 @@ import sys
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import wait
-from multiprocessing.synchronize import Event
 
 from dicom_node import logs
 from dicom_node.config import Config
 from dicom_node.errors import NodeError
+from dicom_node.processes.life import Life
 
 IDLE_S = 0.1
 """Pause of a stage that found nothing to do [s]."""
@@ -23,10 +23,18 @@ _TROUBLED_S = 2.0
 log = logs.get("process")
 
 
-def enter(kind: str, config: Config, index: int, ready: Event) -> None:
-    """Run the child of this kind, `dicom_node.processes.<kind>`; imported here, so that only the child pays for it."""
+def enter(kind: str, config: Config, index: int, ready: Life, *shared: object) -> None:
+    """Run the child of this kind, `dicom_node.processes.<kind>`; imported here, so that only the child pays for it.
+
+    Args:
+        kind: e.g. `receiver`.
+        config: the whole configuration.
+        index: number among its kind.
+        ready: set by the child when it is.
+        shared: what a child of this kind is given beside: sockets and shared memory.
+    """
     try:
-        importlib.import_module(f"dicom_node.processes.{kind}").run(config, index, ready)
+        importlib.import_module(f"dicom_node.processes.{kind}").run(config, index, ready, *shared)
     except NodeError as error:
         log.error("process_failed", code=error.code, error=str(error))
         sys.exit(1)
@@ -57,15 +65,17 @@ def end_with_parent() -> None:
         threading.Thread(target=_watch, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
 
 
-def repeat(stop: threading.Event, step: Callable[[], bool], idle_s: float) -> None:
+def repeat(stop: threading.Event, step: Callable[[], bool], idle_s: float, beat: Callable[[], None]) -> None:
     """Repeat a step until told to stop; trouble around it (disk, database) is logged and tried again.
 
     Args:
         stop: ends the loop.
         step: returns whether it found something to do.
         idle_s: pause when it did not [s].
+        beat: called at each turn, for the supervisor.
     """
     while not stop.is_set():
+        beat()
         try:
             pause = 0.0 if step() else idle_s
         except NodeError as error:
