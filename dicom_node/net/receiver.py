@@ -10,7 +10,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Final
@@ -64,17 +64,27 @@ class Receiver:
         self._unrecorded: list[AssociationClosed] = []
         self._lock = threading.Lock()
 
-    def serve(self, stop: threading.Event) -> None:
-        """Accept until `stop`, then let running associations finish for `node.drain_s`, then abort them."""
+    def serve(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
+        """Accept until `stop`, then let running associations finish for `node.drain_s`, then abort them.
+
+        Args:
+            stop: ends the accepting.
+            beat: called as long as every accept loop turns.
+        """
+        turned = [threading.Event() for _ in self._listening]
         loops = [
-            threading.Thread(target=_here(accept_until, stop, one, self._count_held, self._take), daemon=True)
-            for one in self._listening
+            threading.Thread(target=_here(accept_until, stop, one, self._count_held, self._take, sign.set), daemon=True)
+            for one, sign in zip(self._listening, turned, strict=True)
         ]
         for loop in loops:
             loop.start()
         log.info("receiver_listening", host=self._config.node.host, port=self._config.node.port)
         while not stop.wait(_AGAIN_S):
             self._record_endings()
+            if all(sign.is_set() for sign in turned):
+                for sign in turned:
+                    sign.clear()
+                beat()
         for loop in loops:
             loop.join()
         self._drain()

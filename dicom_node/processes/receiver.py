@@ -32,4 +32,4 @@ def run(config: Config, index: int, ready: Life, listening: Sequence[ListeningSo
     with closing(Spool(spool_folder, min_free_mb=config.node.min_free_mb)) as spool:
         receiver = Receiver(config, listening, board.place(index), spool)
         ready.set()
-        receiver.serve(stop)
+        receiver.serve(stop, ready.beat)
