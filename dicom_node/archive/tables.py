@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, ForeignKey, Index, Integer, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
 
 from dicom_node.database import metadata
 
 _Serial = BigInteger().with_variant(Integer, "sqlite")
 _UID = Text()
 _DIGEST = Text()
+_leaving_since = Column("leaving_since", Double)
+_IS_LEAVING = _leaving_since.is_not(None)
 
 associations = Table(
     "associations",
@@ -56,8 +70,21 @@ series = Table(
     Column("patient_key", _DIGEST, ForeignKey("patients.patient_key"), primary_key=True),
     Column("study_instance_uid", _UID, primary_key=True),
     Column("instances", Integer, nullable=False),
+    Index(None, "patient_key", "study_instance_uid"),
 )
 """One row a series, with the number of its instances."""
+
+studies = Table(
+    "studies",
+    metadata,
+    Column("id", _Serial, primary_key=True, autoincrement=True),
+    Column("patient_key", _DIGEST, ForeignKey("patients.patient_key"), nullable=False),
+    Column("study_instance_uid", _UID, nullable=False),
+    Column("last_arrival", Double, nullable=False),
+    UniqueConstraint("patient_key", "study_instance_uid"),
+    Index(None, "last_arrival", "id"),
+)
+"""What retention keeps or takes away as a whole. last_arrival counts images that were known already, too."""
 
 instances = Table(
     "instances",
@@ -76,10 +103,9 @@ instances = Table(
     Column("own_output", Boolean, nullable=False),
     Column("association_id", String(32), nullable=False),
     Column("received_at", Double, nullable=False),
-    Column("leaving_since", Double),
+    _leaving_since,
     Index(None, "patient_key", "id"),
-    Index(None, "received_at"),
-    Index(None, "leaving_since"),
+    Index("ix_instances_leaving_since", _leaving_since, sqlite_where=_IS_LEAVING, postgresql_where=_IS_LEAVING),
 )
 """Originals in the archive. leaving_since is set once retention has decided: the file goes next, then the row."""
 
@@ -118,6 +144,7 @@ quarantine = Table(
     Column("association_id", String(32), nullable=False),
     Column("received_at", Double, nullable=False),
     Column("quarantined_at", Double, nullable=False),
+    Index(None, "quarantined_at"),
 )
 """Files that were received whole and cannot be read."""
 
@@ -134,3 +161,12 @@ explanations = Table(
     Index(None, "series_instance_uid"),
 )
 """Why routing took a series or left it: the latest answer for each."""
+
+milestones = Table(
+    "milestones",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""When retention and repair last ran, and what they did."""

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from dicom_node.database import sqlite
 from dicom_node.errors import LedgerError
 
-NEWEST = "0002"
+NEWEST = "0003"
 """Revision of the newest script in `migrations/versions`; saves every process the import of Alembic."""
 _PATIENCE_MS = 30_000
 """Wait for a process that writes already, because it was quicker to open the same new file [ms]."""

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from dicom_node.database.statements import changed_one, serialise
+from dicom_node.database.totals import read_totals
 from dicom_node.database.values import StoredPaths, dump, short
 from dicom_node.errors import LeaseLost, NodeError, RequestError, WorkerLost
 from dicom_node.jobs import rows
@@ -79,6 +80,9 @@ class JobLedger(DeliveryLedger):
             )
         )
         tx.execute(t.job_documents.insert().values(**rows.new_documents(job_id, new, self._paths)))
+        series = sorted({one.series_instance_uid for one in new.inputs})
+        if series:
+            tx.execute(t.job_series.insert(), [{"series_instance_uid": uid, "job_id": job_id} for uid in series])
         record(tx, job_id, now, origin=None, target=JobState.QUEUED, code="Submitted", message=f"version {version}")
         return self.get(tx, job_id)
 
@@ -255,12 +259,9 @@ class JobLedger(DeliveryLedger):
 
     def counts(self, tx: Connection) -> dict[tuple[str, str], int]:
         """How many jobs and deliveries are in each state: `("job", state)` and `("delivery", state)`."""
-        found = {("job", str(state)): 0 for state in JobState}
-        found |= {("delivery", str(state)): 0 for state in DeliveryState}
-        for name, table in (("job", t.jobs), ("delivery", t.deliveries)):
-            for state, number in tx.execute(select(table.c.state, func.count()).group_by(table.c.state)):
-                found[name, state] = number
-        return found
+        totals = read_totals(tx)
+        states = [*(("job", str(state)) for state in JobState), *(("delivery", str(state)) for state in DeliveryState)]
+        return {(table, state): totals.get(f"{table}:{state}", 0) for table, state in states}
 
     def _lose(self, tx: Connection, row: Row[Any], now: float, how: str) -> None:
         verdict = self._retry.after_loss(lost=row.lost)

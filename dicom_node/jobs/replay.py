@@ -44,7 +44,7 @@ def replay_job(tx: Connection, job_id: str, now: float) -> None:
 
 
 def cancel_job(tx: Connection, job_id: str, now: float) -> None:
-    """Cancel a queued job, or what is left to deliver of a derived one.
+    """Cancel a queued job, what is left to deliver of a derived one, or give a dead one up.
 
     Raises:
         RequestError: no such job.

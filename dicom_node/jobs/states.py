@@ -40,7 +40,7 @@ JOB_TRANSITIONS: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
         JobState.DELIVERED: frozenset(),
         JobState.UNCHANGED: frozenset({JobState.QUEUED}),
         JobState.REFUSED: frozenset({JobState.QUEUED}),
-        JobState.DEAD: frozenset({JobState.QUEUED, JobState.DERIVED}),
+        JobState.DEAD: frozenset({JobState.QUEUED, JobState.DERIVED, JobState.CANCELLED}),
         JobState.CANCELLED: frozenset({JobState.QUEUED}),
     }
 )

@@ -61,6 +61,15 @@ job_documents = Table(
 )
 """The wide parts of a job, as JSON."""
 
+job_series = Table(
+    "job_series",
+    metadata,
+    Column("series_instance_uid", _UID, primary_key=True),
+    Column("job_id", String(32), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "job_id"),
+)
+"""Which jobs work on a series: as long as one of them is not done with it, its study stays."""
+
 job_events = Table(
     "job_events",
     metadata,

@@ -1,6 +1,7 @@
 """Random interleavings of workers, deliverers, deaths, expiries and operators leave the ledger consistent."""
 
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from random import Random
 
@@ -193,6 +194,7 @@ class LedgerMachine(RuleBasedStateMachine):
             wrote = {d.job_id: d.outputs != "[]" for d in tx.execute(select(t.job_documents))}
             deliveries = tx.execute(select(t.deliveries)).all()
             events = tx.execute(select(t.job_events).order_by(t.job_events.c.id)).all()
+            counts_are_those_of_the_rows(tx, self.ledger, jobs, deliveries)
         self.rows_agree_with_the_leases(jobs, deliveries)
         budgets_are_kept(jobs, deliveries)
         one_version_of_a_set_is_worked_on_at_a_time(jobs)
@@ -217,6 +219,11 @@ class LedgerMachine(RuleBasedStateMachine):
             assert states <= {DeliveryState.DONE}
         if job.state == JobState.DERIVED:
             assert states & {DeliveryState.PENDING, DeliveryState.LEASED}
+
+
+def counts_are_those_of_the_rows(tx, ledger, jobs, deliveries):
+    rows = [("job", row.state) for row in jobs] + [("delivery", row.state) for row in deliveries]
+    assert {key: number for key, number in ledger.counts(tx).items() if number} == Counter(rows)
 
 
 def budgets_are_kept(jobs, deliveries):

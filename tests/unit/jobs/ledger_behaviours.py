@@ -278,6 +278,13 @@ class FailureBehaviour:
         assert steps.cancel(job.id, 3.0).state is JobState.CANCELLED
         assert steps.retry(job.id, 4.0).state is JobState.QUEUED
 
+    def test_a_dead_job_can_be_given_up_and_taken_up_again(self, steps):
+        job = steps.submit(NEW, 0.0)
+        steps.failed(steps.lease("w", 60, 0.0), errors.GuardViolation("x"), 1.0)
+        given_up = steps.cancel(job.id, 2.0)
+        assert (given_up.state, given_up.reason) == (JobState.CANCELLED, "by the operator")
+        assert steps.retry(job.id, 3.0).state is JobState.QUEUED
+
     def test_an_unknown_job_is_the_askers_mistake(self, steps):
         for call in (steps.get, lambda i: steps.retry(i, 0.0), lambda i: steps.cancel(i, 0.0)):
             with pytest.raises(errors.RequestError, match="no job nonsense"):

@@ -27,6 +27,7 @@ LEGAL_JOB = {
     ("REFUSED", "QUEUED"),
     ("DEAD", "QUEUED"),
     ("DEAD", "DERIVED"),
+    ("DEAD", "CANCELLED"),
     ("CANCELLED", "QUEUED"),
 }
 LEGAL_DELIVERY = {
