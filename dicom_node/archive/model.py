@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from dicom_node.contracts.headers import InstanceHeader
+
 
 @dataclass(frozen=True)
 class Received:
@@ -33,6 +35,23 @@ class Filing(StrEnum):
     """Byte for byte known already."""
     CONFLICT = "CONFLICT"
     """Same SOP Instance UID, other bytes: the first is kept."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A received file whose header was read; `header.file` is its place in the archive."""
+
+    received: Received
+    header: InstanceHeader
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A received file that cannot be filed: where it lies, and why. Its number is 0 when it has no row."""
+
+    received: Received
+    path: Path
+    reason: str
 
 
 @dataclass(frozen=True)

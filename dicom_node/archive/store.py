@@ -7,10 +7,13 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dicom_node import logs
-from dicom_node.errors import StorageFailed, StorageFull
+from dicom_node.durable import storage_error, sync_folder
+from dicom_node.errors import StorageFailed
 
 
 class ArchiveStore:
@@ -30,28 +33,49 @@ class ArchiveStore:
         return self._folder / name[:2] / f"{name}.dcm"
 
     def place(self, file: Path, sop_instance_uid: str) -> Path:
-        """Give a whole, fsynced file its place in the archive; durable when this returns.
+        """Give a whole, fsynced file its place in the archive; durable when this returns. As `link`, then `sync`.
 
-        Call it inside the transaction in which the index filed the instance as NEW. The given file stays where it is
-        (same bytes, second name): remove it after the commit, then a crash at any moment can be repeated.
+        Raises:
+            StorageFull: no space left.
+            StorageFailed: the disk refused for another reason, or the file is missing.
+        """
+        target = self.link(file, sop_instance_uid)
+        self.sync([target])
+        return target
+
+    def link(self, file: Path, sop_instance_uid: str) -> Path:
+        """Give a whole, fsynced file its place in the archive; durable after `sync`.
+
+        For an instance that the index does not know, or whose file is lost. The given file stays where it is (same
+        bytes, second name): remove it once the index's row is committed, then a crash at any moment can be repeated.
 
         Raises:
             StorageFull: no space left.
             StorageFailed: the disk refused for another reason, or the file is missing.
         """
         target = self.path(sop_instance_uid)
-        try:
+        with _refusals(f"cannot file {file} as {target}", target):
             self._make_folder(target.parent)
-            if target.exists() and not _same(file, target):
-                self._set_aside(target, sop_instance_uid)
-            if not target.exists():
+            try:
                 _second_name(file, target)
-            _sync_folder(target.parent)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise StorageFull(f"no space for {target}; free space under {self._folder}") from error
-            raise StorageFailed(f"cannot file {file} as {target}: {error.strerror}") from error
+            except FileExistsError:
+                if not _same(file, target):
+                    self._set_aside(target, sop_instance_uid)
+                    _second_name(file, target)
         return target
+
+    def sync(self, placed: Iterable[Path]) -> None:
+        """Make names that `link` gave durable.
+
+        Raises:
+            StorageFull, StorageFailed: the disk refuses.
+        """
+        for folder in sorted({path.parent for path in placed}):
+            sync_folder(folder)
+
+    def holds(self, sop_instance_uid: str) -> bool:
+        """Whether a file lies in the instance's place."""
+        return self.path(sop_instance_uid).exists()
 
     def remove(self, sop_instance_uid: str) -> None:
         """Delete the instance's file, if it is there (retention).
@@ -60,17 +84,18 @@ class ArchiveStore:
             StorageFailed: the disk refused.
         """
         target = self.path(sop_instance_uid)
-        try:
+        with _refusals(f"cannot remove {target}", target):
             target.unlink(missing_ok=True)
             if target.parent.exists():
-                _sync_folder(target.parent)
-        except OSError as error:
-            raise StorageFailed(f"cannot remove {target}: {error.strerror}") from error
+                sync_folder(target.parent)
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-            _sync_folder(folder.parent)
+            if not self._folder.exists():
+                self._folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(self._folder.parent)
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent)
 
     def _set_aside(self, target: Path, sop_instance_uid: str) -> None:
         """A file that the index does not know lies in the way, left by a filing that never committed: keep it."""
@@ -79,8 +104,23 @@ class ArchiveStore:
         self._log.warning("archive_orphan_set_aside", sop_instance_uid=sop_instance_uid, file=aside.name)
 
 
+@contextmanager
+def _refusals(what: str, path: Path) -> Iterator[None]:
+    """Turn the disk's refusals into errors of our tree."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise storage_error(error, path) from error
+        raise StorageFailed(f"{what}: {error.strerror or type(error).__name__}") from error
+
+
 def _second_name(file: Path, target: Path) -> None:
-    """Hard link, which cannot overwrite; a durable copy where the file system or the device cannot link."""
+    """Hard link, which cannot overwrite; a durable copy where the file system or the device cannot link.
+
+    Raises:
+        OSError: the disk refuses; FileExistsError when something lies there.
+    """
     try:
         os.link(file, target)
     except OSError as error:
@@ -88,6 +128,8 @@ def _second_name(file: Path, target: Path) -> None:
             raise
     else:
         return
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, "something lies there", str(target))
     half = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}")
     try:
         with file.open("rb") as source, half.open("xb") as copy:
@@ -106,11 +148,3 @@ def _same(file: Path, target: Path) -> bool:
         return False
     with file.open("rb") as one, target.open("rb") as other:
         return hashlib.file_digest(one, "sha256").digest() == hashlib.file_digest(other, "sha256").digest()
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -80,6 +80,7 @@ class JournalWriter:
         self._files = files
         self._number = 0
         self._offset = 0
+        self._spoiled = False
         self._group = _Group()
         self._descriptor = self._begin()
 
@@ -131,17 +132,19 @@ class JournalWriter:
         try:
             sync_folder(self._files)
             faults.reach("journal.names_synced")
-            if self._offset + len(records) + _LONGEST_RECORD > JOURNAL_BYTES:
+            if self._spoiled or self._offset + len(records) + _LONGEST_RECORD > JOURNAL_BYTES:
                 self._next()
             try:
                 _write_all(self._descriptor, records, self._offset)
                 faults.reach("journal.written")
                 os.fdatasync(self._descriptor)
+                faults.reach("journal.synced")
             except OSError:
                 # What may or may not have become durable must not count later: its senders are told that it failed.
+                # Intake may have read it all the same and looks behind it from now on: nothing more may come here.
+                self._spoiled = True
                 _write_all(self._descriptor, bytes(len(records)), self._offset)
                 raise
-            faults.reach("journal.synced")
             self._offset += len(records)
         except OSError as problem:
             raise storage_error(problem, self._folder) from problem
@@ -168,15 +171,17 @@ class JournalWriter:
             raise storage_error(problem, path) from problem
         self._number += 1
         self._offset = 0
+        self._spoiled = False
         return descriptor
 
 
-def read_journal(path: Path, offset: int) -> Stretch:
+def read_journal(path: Path, offset: int, end: int | None = None) -> Stretch:
     """Entries from an offset on, up to the last whole one.
 
     Args:
         path: the journal.
         offset: 0, or the end of an earlier stretch [bytes].
+        end: where to stop: the end of a stretch [bytes].
 
     Raises:
         StorageFailed: the file cannot be read.
@@ -184,7 +189,7 @@ def read_journal(path: Path, offset: int) -> Stretch:
     try:
         with path.open("rb") as stream:
             stream.seek(offset)
-            data = stream.read()
+            data = stream.read() if end is None else stream.read(end - offset)
     except OSError as problem:
         raise storage_error(problem, path) from problem
     entries: list[Entry] = []

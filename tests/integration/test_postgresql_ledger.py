@@ -214,7 +214,7 @@ def test_the_same_instance_filed_from_many_sides_is_new_once(database):
     def file(n):
         number = index.receive(association, float(n))
         barrier.wait()
-        return index.file(number, index_behaviours.HEADER, 5.0)
+        return index.file_one(number, index_behaviours.HEADER, 5.0)
 
     with ThreadPoolExecutor(4) as pool:
         filings = Counter(pool.map(file, range(4)))

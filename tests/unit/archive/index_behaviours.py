@@ -1,11 +1,14 @@
 """What `ArchiveIndex` promises on any engine. Test modules subclass this with a `database` fixture of their engine."""
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
-from dicom_node.archive import ArchiveIndex, Filing, Received, Settled
+from dicom_node.archive import ArchiveIndex, Arrival, Filing, Quarantined, Received, Settled, tables
+from dicom_node.archive.model import AssociationClosed, AssociationOpened
 from dicom_node.contracts.headers import FileRef, InstanceHeader
 from dicom_node.errors import LedgerError
 
@@ -30,11 +33,12 @@ HEADER = InstanceHeader(
 
 
 class Steps:
-    """One transaction a call."""
+    """One transaction a call. Every entry comes from a journal of its own."""
 
     def __init__(self, database):
         self.database = database
         self.index = ArchiveIndex(DATA)
+        self.numbers = itertools.count()
 
     def __getattr__(self, name):
         def call(*args, **kwargs):
@@ -43,14 +47,32 @@ class Steps:
 
         return call
 
+    def entered(self, receiver="r0", **entries):
+        self.absorb(f"{receiver}-{next(self.numbers)}.log", 0, 100, receiver=receiver, **entries)
+
     def open(self, receiver="r0", now=0.0):
-        return self.open_association(calling_ae="CT", called_ae="NODE", address="::1", receiver=receiver, now=now)
+        one = AssociationOpened(f"{receiver} {next(self.numbers)}", "CT", "NODE", "::1", now)
+        self.entered(receiver, opened=[one])
+        return one.id
+
+    def close_association(self, association, how, now):
+        self.entered(closed=[AssociationClosed(association, how, now)])
 
     def receive(self, association, now):
-        return self.record_received(Received(0, DATA / f"spool/ready/{now}", association, now))
+        """Its row number."""
+        path = DATA / f"spool/files/{next(self.numbers)}.dcm"
+        self.entered(received=[Received(0, path, association, now)])
+        return self.received(path).id
+
+    def received(self, path):
+        return next(one for one in self.unfiled() if one.path == path)
+
+    def file_one(self, number, header, now):
+        waiting = {one.id: one for one in self.unfiled()}
+        return self.file([Arrival(waiting.get(number, Received(number, DATA, "", 0.0)), header)], now)[0]
 
     def arrive(self, association, now, header=HEADER):
-        return self.file(self.receive(association, now), header, now)
+        return self.file_one(self.receive(association, now), header, now)
 
 
 @pytest.fixture
@@ -65,13 +87,67 @@ def other(number, **changes):
 class IndexBehaviour:
     def test_received_files_wait_in_order_until_filed(self, index):
         association = index.open()
-        numbers = [index.receive(association, float(n)) for n in range(3)]
-        assert [r.id for r in index.unfiled(2)] == numbers[:2]
-        assert index.unfiled(1) == [Received(numbers[0], DATA / "spool/ready/0.0", association, 0.0)]
-        index.file(numbers[0], HEADER, 1.0)
-        assert [r.id for r in index.unfiled(9)] == numbers[1:]
+        paths = [DATA / f"spool/files/{n}.dcm" for n in range(3)]
+        index.entered(received=[Received(0, path, association, float(n)) for n, path in enumerate(paths)])
+        waiting = index.unfiled()
+        assert [r.path for r in waiting] == paths
+        assert index.unfiled(2) == waiting[:2]
+        assert waiting[0] == Received(waiting[0].id, paths[0], association, 0.0)
+        index.file([Arrival(waiting[0], HEADER)], 1.0)
+        assert index.unfiled() == waiting[1:]
         with pytest.raises(LedgerError, match="not waiting to be filed"):
-            index.file(numbers[0], HEADER, 1.0)
+            index.file([Arrival(waiting[0], HEADER)], 1.0)
+
+    def test_a_stretch_of_a_journal_counts_once_and_only_behind_the_one_before(self, index):
+        one = Received(0, DATA / "spool/files/1.dcm", "a", 1.0)
+        index.absorb("r-0.log", 0, 70, receiver="r", received=[one])
+        for start, end in ((0, 70), (0, 90), (60, 90), (71, 90)):
+            with pytest.raises(LedgerError, match="another intake"):
+                index.absorb("r-0.log", start, end, receiver="r", received=[one])
+        with pytest.raises(LedgerError, match="another intake"):
+            index.absorb("r-1.log", 5, 90, receiver="r", received=[one])
+        index.absorb("r-0.log", 70, 90, receiver="r", received=[one])
+        assert len(index.unfiled()) == 2
+        assert index.absorbed() == {"r-0.log": 90}
+        index.forget_journals(["r-0.log", "never there"])
+        assert index.absorbed() == {}
+
+    def test_a_batch_is_filed_as_one_by_one(self, index):
+        association, elsewhere = index.open(), index.open()
+        headers = [HEADER, other(2), HEADER, replace(HEADER, sha256="b" * 64), other(3, patient_key="someone else")]
+        paths = [DATA / f"spool/files/{n}.dcm" for n in range(5)]
+        index.entered(received=[Received(0, path, association, 10.0 + n) for n, path in enumerate(paths)])
+        waiting = index.unfiled()
+        waiting[4] = replace(waiting[4], association_id=elsewhere)
+        filings = index.file([Arrival(*pair) for pair in zip(waiting, headers, strict=True)], 50.0)
+        assert filings == [Filing.NEW, Filing.NEW, Filing.DUPLICATE, Filing.CONFLICT, Filing.NEW]
+        assert index.unfiled() == [waiting[3]], "a conflict waits for the quarantine"
+        index.close_association(association, "released", 15.0)
+        assert index.settled_patients(30, 41.9) == []
+        assert index.settled_patients(30, 100.0) == [], "the conflict arrived in the quiet period"
+        index.quarantine([Quarantined(waiting[3], DATA / "quarantine/x", "conflict")], 50.0)
+        assert index.settled_patients(30, 42.0) == [Settled("patient", 2)]
+        assert [len(s.instances) for s in index.series_of_patient("patient")] == [2]
+        assert index.counts() | {"instances": 3, "series": 2, "patients": 2} == index.counts()
+
+    def test_a_duplicate_stays_though_it_was_about_to_leave(self, index):
+        association = index.open()
+        index.arrive(association, 1.0)
+        with index.database.begin() as tx:
+            tx.execute(update(tables.instances).values(leaving_since=5.0))
+        assert index.arrive(association, 6.0) is Filing.DUPLICATE
+        with index.database.read() as tx:
+            assert tx.execute(select(tables.instances.c.leaving_since)).scalar_one() is None
+
+    def test_a_clock_set_back_does_not_make_patients_wait_for_it(self, index):
+        association = index.open()
+        index.arrive(association, 5000.0)
+        index.close_association(association, "released", 5000.0)
+        assert index.next_settling(30, 1000.0) == 5030.0
+        assert index.calm_clock(1000.0) == 1
+        assert index.next_settling(30, 1000.0) == 1030.0
+        assert index.settled_patients(30, 1030.0) == [Settled("patient", 1)]
+        assert index.calm_clock(1030.0) == 0
 
     def test_a_header_comes_back_as_it_went_in(self, index):
         index.arrive(index.open(), 1.0)
@@ -89,7 +165,7 @@ class IndexBehaviour:
         assert index.arrive(association, 3.0, replace(HEADER, sha256="b" * 64)) is Filing.CONFLICT
         (series,) = index.series_of_patient("patient")
         assert [i.sha256 for i in series.instances] == ["a" * 64]
-        assert index.unfiled(9) == []
+        assert [r.received_at for r in index.unfiled()] == [3.0]
 
     def test_series_are_grouped_in_order_of_arrival_and_own_output_keeps_its_flag(self, index):
         association = index.open()
@@ -133,7 +209,7 @@ class IndexBehaviour:
         index.close_association(association, "released", 11.0)
         waiting = index.receive(association, 39.0)
         assert index.settled_patients(30, 100.0) == []
-        index.file(waiting, other(2, patient_key="someone else"), 100.0)
+        index.file_one(waiting, other(2, patient_key="someone else"), 100.0)
         index.receive(association, 41.0)
         assert index.settled_patients(30, 100.0) == [Settled("patient", 1)]
 
@@ -169,12 +245,17 @@ class IndexBehaviour:
         assert index.settled_patients(0, 2.0) == [Settled("patient", 1)]
 
     def test_unreadable_files_leave_the_queue_with_their_reason(self, index):
-        number = index.receive(index.open(), 1.0)
-        index.quarantine(number, DATA / "quarantine/x", "truncated at byte 12", 2.0)
-        assert index.unfiled(9) == []
+        association = index.open()
+        index.receive(association, 1.0)
+        (waiting,) = index.unfiled()
+        bad = Quarantined(waiting, DATA / "quarantine/x", "truncated at byte 12")
+        index.quarantine([bad], 2.0)
+        assert index.unfiled() == []
         assert index.counts()["quarantined"] == 1
         with pytest.raises(LedgerError):
-            index.quarantine(number, DATA / "quarantine/x", "again", 3.0)
+            index.quarantine([bad], 3.0)
+        index.quarantine([replace(bad, received=replace(waiting, id=0))], 3.0)
+        assert index.counts()["quarantined"] == 2, "one that never had a row"
 
     def test_the_latest_explanation_of_each_series_is_kept(self, index):
         index.arrive(index.open(), 1.0)
