@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from dicom_node.archive import tables as t
 from dicom_node.archive.model import Arrival, Filing
@@ -63,6 +63,7 @@ class FilingIndex(ReceivingIndex):
         self._add_instances(tx, new)
         self._keep(tx, [one.header.sop_instance_uid for one, filing in entered if filing is Filing.DUPLICATE])
         self._count_series(tx, new)
+        self._note_studies(tx, [one for one, _ in entered], now)
         if senders := {(one.header.patient_key, one.received.association_id) for one, _ in entered}:
             tx.execute(
                 insert(tx, t.association_patients).on_conflict_do_nothing(),
@@ -82,12 +83,11 @@ class FilingIndex(ReceivingIndex):
             return
         row = t.patients.c
         one_patient = insert(tx, t.patients)
-        later = func.max if tx.dialect.name == "sqlite" else func.greatest
         added = one_patient.on_conflict_do_update(
             index_elements=["patient_key"],
             set_={
                 "generation": row.generation + one_patient.excluded.generation,
-                "last_arrival": later(row.last_arrival, one_patient.excluded.last_arrival),
+                "last_arrival": _later(tx, row.last_arrival, one_patient.excluded.last_arrival),
             },
         )
         keys = sorted(latest)
@@ -147,3 +147,28 @@ class FilingIndex(ReceivingIndex):
                 for (series, patient, study), count in sorted(counted.items())
             ],
         )
+
+    def _note_studies(self, tx: Connection, entered: Sequence[Arrival], now: float) -> None:
+        latest: dict[tuple[str, str], float] = {}
+        for one in entered:
+            key = (one.header.patient_key, one.header.study_instance_uid)
+            latest[key] = max(latest.get(key, 0.0), min(one.received.received_at, now))
+        if not latest:
+            return
+        one_study = insert(tx, t.studies)
+        row, added = t.studies.c.last_arrival, one_study.excluded.last_arrival
+        noted = one_study.on_conflict_do_update(
+            index_elements=["patient_key", "study_instance_uid"], set_={"last_arrival": _later(tx, row, added)}
+        )
+        tx.execute(
+            noted,
+            [
+                {"patient_key": patient, "study_instance_uid": study, "last_arrival": at}
+                for (patient, study), at in sorted(latest.items())
+            ],
+        )
+
+
+def _later(tx: Connection, one: ColumnElement[float], other: ColumnElement[float]) -> ColumnElement[float]:
+    """The later of two times."""
+    return func.max(one, other) if tx.dialect.name == "sqlite" else func.greatest(one, other)

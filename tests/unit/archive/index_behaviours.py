@@ -130,6 +130,17 @@ class IndexBehaviour:
         assert [len(s.instances) for s in index.series_of_patient("patient")] == [2]
         assert index.counts() | {"instances": 3, "series": 2, "patients": 2} == index.counts()
 
+    def test_a_study_remembers_its_last_image_even_one_that_was_known(self, index):
+        association = index.open()
+        index.arrive(association, 10.0)
+        index.arrive(association, 8.0, other(2))
+        index.arrive(association, 9.0, other(3, study_instance_uid="2"))
+        index.arrive(association, 30.0)
+        with index.database.read() as tx:
+            row = tables.studies.c
+            found = tx.execute(select(row.study_instance_uid, row.last_arrival).order_by(row.study_instance_uid)).all()
+        assert found == [("1", 30.0), ("2", 9.0)]
+
     def test_a_duplicate_stays_though_it_was_about_to_leave(self, index):
         association = index.open()
         index.arrive(association, 1.0)
