@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import multiprocessing
+import os
 import signal
 import threading
 import time
@@ -15,18 +16,24 @@ from typing import IO, Final
 
 from dicom_node import logs
 from dicom_node.compose.ledger import make_ledger, open_database, owner
+from dicom_node.compose.notices import make_book
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
 from dicom_node.errors import NodeError, RequestError
-from dicom_node.metrics import MetricsServer, NodeStatus
+from dicom_node.metrics import ChildState, MetricsServer, NodeStatus
 from dicom_node.net.board import Board
 from dicom_node.net.listener import ListeningSocket, bind
+from dicom_node.notices.model import Event
+from dicom_node.notices.wording import process_dying
 from dicom_node.processes.common import enter
 from dicom_node.processes.life import Life, Watch
+from dicom_node.systemd import ServiceManager
 from dicom_node.worker.outbox import Outbox
 
 _STOP_ORDER = ("receiver", "intake", "worker", "delivery")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _CALM_S = 0.2, 30.0, 60.0
+_TOO_OFTEN: Final = 5
+"""Deaths in a row, each soon after the start, that are a notice."""
 _HUNG_S: Final = {"receiver": 30.0}
 _HUNG_OTHERS_S: Final = 300.0
 """A child that is silent for this long is killed [s]; one step over very many files takes its time."""
@@ -43,17 +50,30 @@ class Child:
     kind: str
     index: int
     process: SpawnProcess | None = None
+    pid: int | None = None
     ready: Life | None = None
     watch: Watch | None = None
     started_at: float = 0.0
     restarts: int = 0
     pause_s: float = _FIRST_PAUSE_S
     restart_at: float = 0.0
+    silent_s: float = 0.0
+    deaths: int = 0
 
     @property
     def name(self) -> str:
         """E.g. `receiver-0`."""
         return f"{self.kind}-{self.index}"
+
+    @property
+    def hung_s(self) -> float:
+        """Silence after which it is killed [s]."""
+        return _HUNG_S.get(self.kind, _HUNG_OTHERS_S)
+
+    def state(self) -> ChildState:
+        """What metrics tell."""
+        ready = self.ready  # read once: the supervisor's loop may take it away meanwhile
+        return ChildState(self.pid, ready is not None and ready.is_set(), self.restarts, self.silent_s)
 
 
 @dataclass
@@ -71,6 +91,7 @@ class Supervisor:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _listening: tuple[ListeningSocket, ...] = ()
     _board: Board | None = None
+    _manager: ServiceManager = field(default_factory=lambda: ServiceManager(os.environ))
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT, then drain.
@@ -83,7 +104,8 @@ class Supervisor:
         signal.signal(signal.SIGINT, lambda *_: self._stopping.set())
         lock = self._lock_data_dir()
         database = open_database(self.config)
-        server = MetricsServer(self.config.node.host, self.config.node.metrics_port, self._status(database))
+        status = self._status(database)
+        server = MetricsServer(self.config.node.host, self.config.node.metrics_port, status)
         try:
             self._listening = bind(self.config.node)
             self._sweep()
@@ -93,7 +115,9 @@ class Supervisor:
             for child in self._children:
                 self._start(context, database, child)
             server.start()
+            self._manager.keep_told(status.summary)
             self._watch(context, database)
+            self._manager.stopping()
             self._drain()
         finally:
             self._kill_rest()
@@ -147,7 +171,8 @@ class Supervisor:
         )
         child.process.start()
         child.started_at = time.monotonic()
-        log.info("process_started", child=child.name, pid=child.process.pid, restarts=child.restarts)
+        child.pid = child.process.pid
+        log.info("process_started", child=child.name, pid=child.pid, restarts=child.restarts)
 
     def _recover(self, database: Database, child: Child) -> None:
         """Take back what the child's predecessor held: nobody else can still be using its name.
@@ -171,17 +196,20 @@ class Supervisor:
                 announced = True
                 node = self.config.node
                 log.info("node_ready", ae_title=node.ae_title, host=node.host, port=node.port)
+                self._manager.ready()
                 if self.on_ready:
                     self.on_ready()
             sentinels = [c.process.sentinel for c in self._children if c.process is not None]
             wait(sentinels, timeout=0.2)
             for child in self._children:
                 if child.process is not None and not child.process.is_alive() and not self._stopping.is_set():
-                    self._died(child)
+                    self._died(child, database)
                 if self._hangs(child):
                     self._end_hung(child)
                 if child.process is None and time.monotonic() >= child.restart_at:
                     self._restart(context, database, child)
+            if self._all_turn():
+                self._manager.alive()
 
     def _restart(self, context: SpawnContext, database: Database, child: Child) -> None:
         """Start a dead child again; a database or machine that refuses just now must not end the other processes."""
@@ -191,25 +219,45 @@ class Supervisor:
             child.restart_at = time.monotonic() + child.pause_s
             log.error("restart_failed", child=child.name, code=type(error).__name__, error=str(error))
 
-    def _died(self, child: Child) -> None:
+    def _died(self, child: Child, database: Database) -> None:
         assert child.process is not None
         if time.monotonic() - child.started_at > _CALM_S:
             child.pause_s = _FIRST_PAUSE_S
+            child.deaths = 0
         log.error("process_died", child=child.name, exitcode=child.process.exitcode, restart_in_s=child.pause_s)
         child.process.close()
-        child.process, child.ready, child.watch = None, None, None
+        child.process, child.pid, child.ready, child.watch = None, None, None, None
         child.restarts += 1
         child.restart_at = time.monotonic() + child.pause_s
         child.pause_s = min(child.pause_s * 2, _LONGEST_PAUSE_S)
+        child.deaths += 1
+        if child.deaths == _TOO_OFTEN:
+            self._tell_of(child, database)
+
+    def _tell_of(self, child: Child, database: Database) -> None:
+        now = time.time()
+        try:
+            with database.begin() as tx:
+                notice = process_dying(child.name, child.deaths)
+                make_book(self.config).raise_once(tx, f"{Event.PROCESS_DYING}/{child.name}/{now!r}", notice, now)
+        except NodeError as error:
+            child.deaths -= 1  # with the next death it is told again
+            log.error("notice_not_kept", child=child.name, code=error.code)
 
     def _hangs(self, child: Child) -> bool:
         if child.process is None or child.ready is None or child.watch is None:
+            child.silent_s = 0.0
             return False
         now = time.monotonic()
-        silent_s = child.watch.silent_s(now)
+        child.silent_s = child.watch.silent_s(now)
         if not child.ready.is_set():
             return now - child.started_at > _LATE_S
-        return silent_s > _HUNG_S.get(child.kind, _HUNG_OTHERS_S)
+        return child.silent_s > child.hung_s
+
+    def _all_turn(self) -> bool:
+        """Whether no child hangs. One that died waits for its restart, which is the supervisor's own doing."""
+        limit_s = (self._manager.watchdog_s or 0.0) / 2
+        return all(child.silent_s <= min(limit_s, child.hung_s) for child in self._children)
 
     def _end_hung(self, child: Child) -> None:
         """Kill a child that neither works nor dies; every stage can be killed, and `_died` starts it again."""
@@ -244,5 +292,7 @@ class Supervisor:
             database=database,
             data_dir=self.config.node.data_dir.resolve(),
             min_free_mb=self.config.node.min_free_mb,
-            processes=lambda: {c.name: (c.ready is not None and c.ready.is_set(), c.restarts) for c in self._children},
+            processes=lambda: {child.name: child.state() for child in self._children},
+            board=lambda: self._board,
+            peers=sorted(self.config.peers),
         )

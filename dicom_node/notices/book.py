@@ -77,10 +77,6 @@ class NoticeBook:
         )
         return [Unsent(one.key, one.document) for one in found]
 
-    def count_unsent(self, tx: Connection) -> int:
-        """How many there are."""
-        return int(tx.execute(select(func.count()).where(notices.c.sent_at.is_(None))).scalar_one())
-
     def taken(self, tx: Connection, document: str, now: float) -> None:
         """The webhook has taken it. By its document: the key may have changed since it was read."""
         unsent = (notices.c.document == document) & notices.c.sent_at.is_(None)
@@ -91,6 +87,11 @@ class NoticeBook:
         row = notices.c
         result = tx.execute(delete(notices).where(row.sent_at < before, not_(or_(*map(_of, LASTING)))))
         return int(result.rowcount)
+
+
+def count_unsent(tx: Connection) -> int:
+    """How many notices the webhook has not taken yet."""
+    return int(tx.execute(select(func.count()).where(notices.c.sent_at.is_(None))).scalar_one())
 
 
 def _of(event: Event) -> ColumnElement[bool]:

@@ -7,6 +7,7 @@ from notice_site import Site
 from dicom_node.config.rules import Rule
 from dicom_node.contracts import Accepts, CorrectorSpec, Limits, Units
 from dicom_node.contracts.spec import WeightsRef
+from dicom_node.notices.book import count_unsent
 from dicom_node.notices.routes import note, unusable
 from dicom_node.plugins.catalogue import BrokenPlugin, Catalogue
 
@@ -61,5 +62,5 @@ def test_without_a_webhook_nothing_waits_to_be_sent(site: Site) -> None:
     quiet = type(site.book)("CORRECTOR", told=False)
     with site.database.begin() as tx:
         note(tx, quiet, unusable((rule("r", "elsewhere"),), (), INSTALLED), 1.0)
-        assert quiet.count_unsent(tx) == 0
+        assert count_unsent(tx) == 0
     assert site.events() == ["route_unusable"]
