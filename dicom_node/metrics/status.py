@@ -24,7 +24,7 @@ from dicom_node.metrics.processes import ChildState
 from dicom_node.net.board import Board
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NodeStatus(Collector):
     """Answers `/metrics` and `/readyz`.
 

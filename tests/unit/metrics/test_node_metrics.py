@@ -39,7 +39,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
 @pytest.fixture
 def status(tmp_path: Path, database: Database) -> NodeStatus:
     children = {"worker-0": ChildState(os.getpid(), True, 2, 1.5), "intake-0": ChildState(None, False, 7)}
-    return NodeStatus(database, tmp_path, 0, lambda: children, peers=("pacs", "idle"), clock=lambda: T)
+    return NodeStatus(database, tmp_path, 0, lambda: children, peers=["pacs", "idle"], clock=lambda: T)
 
 
 def page(status: NodeStatus) -> dict[tuple[str, tuple[str, ...]], float]:
