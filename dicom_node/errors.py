@@ -135,5 +135,9 @@ class PeerBusy(DeliveryError):
     infrastructure = True
 
 
+class InstanceNotTaken(DeliveryError):
+    """The peer breaks off each time it is given this instance, while it takes others."""
+
+
 class PeerRefused(DeliveryError):
     """The peer answered an instance with a failure status, or takes no context we can offer."""

@@ -18,6 +18,7 @@ from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import DeliveryLease
 from dicom_node.net.consignment import Consignment
 from dicom_node.net.sender import Sender
+from dicom_node.net.witness import Witness
 
 log = logs.get("net.delivery")
 
@@ -68,6 +69,7 @@ class Delivery:
         self._clock = clock
         self._outbox = config.node.data_dir.resolve() / "outbox"
         self._lanes: dict[str, _Lane] = {}
+        self._witnesses: dict[str, Witness] = {}
         self._held: dict[int, DeliveryLease] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
@@ -177,7 +179,8 @@ class Delivery:
         remaining = consignment.remaining(statuses)
         log.info("delivery_started", instances=len(remaining), already=len(statuses))
         if remaining:
-            sender.send(remaining, on_status)
+            # By name: one lane, so one thread, for each peer.
+            sender.send(remaining, on_status, self._witnesses.setdefault(delivery.peer, Witness()))
         consignment.check(statuses)
         verified = self._verify(lease, sender, consignment, statuses)
         faults.reach("delivery.verified")

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 from pynetdicom import AE
 from pynetdicom.association import Association
+from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
 
+from dicom_node import logs
 from dicom_node.config import PeerSection
 from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.errors import ConfigError, PeerUnreachable
 from dicom_node.net.pdu import MAXIMUM_PDU
 from dicom_node.net.peer_socket import PeerSocket
 from dicom_node.net.tls import client_context
+
+log = logs.get("net.requestor")
 
 
 class _RequestingEntity(AE):
@@ -35,6 +40,8 @@ class _RequestingEntity(AE):
         self.network_timeout = None
 
     def _create_socket(self, assoc: Association, address: AddressInformation, tls_args: Any) -> AssociationSocket:
+        assoc.dul.run = partial(_run, assoc.dul.run)  # type: ignore[method-assign]
+        assoc._serve_request = partial(_give_back, assoc)  # type: ignore[method-assign]
         return PeerSocket(assoc, address, self._peer, self._context)
 
 
@@ -61,15 +68,19 @@ def association(peer: PeerSection, our_ae: str, contexts: Sequence[PresentationC
         raise PeerUnreachable(f"{name(peer)}: {problem}") from problem
     except OSError as problem:
         raise PeerUnreachable(f"{name(peer)}: {problem.strerror or problem}") from problem
-    if not found.is_established:
-        raise PeerUnreachable(f"{name(peer)}: {_why_not(found, peer)}")
+    transport = cast(PeerSocket, found.dul.socket)
     try:
+        if not found.is_established:
+            raise PeerUnreachable(f"{name(peer)}: {_why_not(found, transport)}")
         yield found
+        if found.is_established:
+            found.release()
     except BaseException:
+        transport.cut()
         found.abort()
         raise
-    if found.is_established:
-        found.release()
+    finally:
+        transport.dispose()
 
 
 def name(peer: PeerSection) -> str:
@@ -77,12 +88,21 @@ def name(peer: PeerSection) -> str:
     return f"peer {peer.ae_title} at {peer.host}:{peer.port}"
 
 
-def _why_not(found: Association, peer: PeerSection) -> str:
+def _run(reactor: Callable[[], None]) -> None:
+    """The library's thread; a peer can bring its state machine out of step, which ends the association, not more."""
+    try:
+        reactor()
+    except InvalidEventError:
+        log.warning("association_out_of_step")
+
+
+def _give_back(found: Association, message: Any, context_id: int) -> None:
+    """We serve nobody here: what the library's thread took for a request is the answer that another one waits for."""
+    found.dimse.msg_queue.put((context_id, message))
+
+
+def _why_not(found: Association, transport: PeerSocket) -> str:
     answer = found.acceptor.primitive
     if found.is_rejected and isinstance(answer, A_ASSOCIATE):
         return f"association rejected ({answer.reason_str}); check the AE titles on both sides"
-    transport = cast(PeerSocket, found.dul.socket)
-    if transport.problem is not None:
-        return transport.problem
-    hint = "" if peer.tls else "; does it want TLS?"
-    return f"connected, but the association was aborted or not answered within {peer.timeout_s:g} s{hint}"
+    return transport.problem or transport.silence

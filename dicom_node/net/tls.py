@@ -67,12 +67,12 @@ def server_context(section: TlsServerSection) -> ssl.SSLContext:
     return context
 
 
-def client_context(section: TlsClientSection, name: str) -> ssl.SSLContext:
+def client_context(section: TlsClientSection, where: str) -> ssl.SSLContext:
     """What a peer is spoken to with; its certificate must always be trusted.
 
     Args:
         section: of the peer.
-        name: the peer's, for messages.
+        where: the section's place, for messages, e.g. `peers.pacs.tls`.
 
     Raises:
         ConfigError: as `server_context`.
@@ -80,7 +80,6 @@ def client_context(section: TlsClientSection, name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _harden(context)
     context.check_hostname = section.check_host
-    where = f"peers.{name}.tls"
     if section.ca is not None:
         _load_authorities(context, section.ca, f"{where}.ca")
     else:

@@ -10,6 +10,7 @@ from pynetdicom import build_context
 
 from dicom_node.config import PeerSection
 from dicom_node.net import requestor
+from dicom_node.net.peer_socket import PeerSocket
 from dicom_node.net.sender import Outgoing, Sender
 from dicom_node.testing.peer import ScriptedScp
 from dicom_node.testing.series import SyntheticSeries
@@ -27,13 +28,13 @@ def test_connections_to_peers_do_not_wait_for_acknowledgements() -> None:
 
 def test_a_message_is_one_write_whatever_the_size_of_its_pdus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writes: list[bytes] = []
-    write = socket.socket.sendall
+    write = PeerSocket.write
 
-    def recorded(self: socket.socket, data: bytes | bytearray) -> None:
+    def recorded(self: PeerSocket, data: bytes | bytearray) -> None:
         writes.append(bytes(data))
         write(self, data)
 
-    monkeypatch.setattr(socket.socket, "sendall", recorded)
+    monkeypatch.setattr(PeerSocket, "write", recorded)
     series = SyntheticSeries(slices=2, rows=300, columns=300)
     files = [Outgoing(path, series.dataset(i).SOPInstanceUID, CT) for i, path in enumerate(series.write(tmp_path))]
     with ScriptedScp() as scp:

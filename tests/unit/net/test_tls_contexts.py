@@ -45,9 +45,7 @@ def serving(identity: Identity, client_ca: Path | None = None) -> TlsServerSecti
 def test_both_sides_talk_and_know_each_other(authority: Authority) -> None:
     server = server_context(serving(authority.issue("node"), authority.certificate))
     own = authority.issue("peer")
-    client = client_context(
-        TlsClientSection(ca=authority.certificate, certificate=own.certificate, key=own.key), name="pacs"
-    )
+    client = client_context(TlsClientSection(ca=authority.certificate, certificate=own.certificate, key=own.key), "tls")
     end, _ = handshake(server, client)
     assert end.version() == "TLSv1.3"
     client.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -58,7 +56,7 @@ def test_both_sides_talk_and_know_each_other(authority: Authority) -> None:
 
 def test_caller_without_certificate_is_refused_where_one_is_asked_for(authority: Authority) -> None:
     server = server_context(serving(authority.issue("node"), authority.certificate))
-    client = client_context(TlsClientSection(ca=authority.certificate), "pacs")
+    client = client_context(TlsClientSection(ca=authority.certificate), "peers.pacs.tls")
     with pytest.raises(ssl.SSLError, match=r"(?i)certificate"):
         handshake(server, client)
     handshake(server_context(serving(authority.issue("node"))), client)
@@ -66,7 +64,7 @@ def test_caller_without_certificate_is_refused_where_one_is_asked_for(authority:
 
 def test_old_versions_and_suites_without_forward_secrecy_are_not_spoken(authority: Authority) -> None:
     server = server_context(serving(authority.issue("node")))
-    old = client_context(TlsClientSection(ca=authority.certificate), "pacs")
+    old = client_context(TlsClientSection(ca=authority.certificate), "peers.pacs.tls")
     old.maximum_version = ssl.TLSVersion.TLSv1_2
     old.set_ciphers("AES256-GCM-SHA384")
     with pytest.raises(ssl.SSLError):
@@ -83,7 +81,7 @@ def test_host_name_is_checked_unless_switched_off(
     authority: Authority, hosts: tuple[str, ...], check_host: bool, says: str | None
 ) -> None:
     server = server_context(serving(authority.issue("node", hosts=hosts)))
-    client = client_context(TlsClientSection(ca=authority.certificate, check_host=check_host), "pacs")
+    client = client_context(TlsClientSection(ca=authority.certificate, check_host=check_host), "peers.pacs.tls")
     if says is None:
         handshake(server, client)
         return
@@ -93,7 +91,7 @@ def test_host_name_is_checked_unless_switched_off(
 
 
 def test_expired_and_foreign_certificates_are_not_trusted(authority: Authority, tmp_path: Path) -> None:
-    client = client_context(TlsClientSection(ca=authority.certificate), "pacs")
+    client = client_context(TlsClientSection(ca=authority.certificate), "peers.pacs.tls")
     with pytest.raises(ssl.SSLCertVerificationError) as caught:
         handshake(server_context(serving(authority.issue("node", days=-1))), client)
     assert "expired" in explain(caught.value)
@@ -105,7 +103,9 @@ def test_expired_and_foreign_certificates_are_not_trusted(authority: Authority, 
 
 def test_a_devices_own_certificate_may_be_trusted_by_itself(authority: Authority) -> None:
     identity = authority.issue("node")
-    handshake(server_context(serving(identity)), client_context(TlsClientSection(ca=identity.certificate), "pacs"))
+    handshake(
+        server_context(serving(identity)), client_context(TlsClientSection(ca=identity.certificate), "peers.pacs.tls")
+    )
 
 
 def damaged(text: bytes) -> bytes:
@@ -150,7 +150,7 @@ def test_what_is_wrong_with_a_file_is_said_by_name(
 
 def test_directory_instead_of_a_file_is_named(authority: Authority, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"peers.pacs.tls.ca: .*: Is a directory"):
-        client_context(TlsClientSection(ca=tmp_path), "pacs")
+        client_context(TlsClientSection(ca=tmp_path), "peers.pacs.tls")
 
 
 def test_expiry_is_that_of_the_certificate(authority: Authority) -> None:
@@ -184,7 +184,7 @@ def test_renewed_certificate_is_taken_up_and_a_broken_one_is_not(
 ) -> None:
     section = serving(authority.issue("node"))
     reloading = ReloadingContext(section)
-    client = client_context(TlsClientSection(ca=authority.certificate), "pacs")
+    client = client_context(TlsClientSection(ca=authority.certificate), "peers.pacs.tls")
     first = handshake(reloading.current(), client)[1]
     assert reloading.current() is reloading.current()
     # Certificate and key are not replaced at once: what does not match meanwhile is left alone.
