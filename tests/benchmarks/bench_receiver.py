@@ -6,7 +6,7 @@
 Sender is DCMTK's storescu; files are dealt out to as many of them as there are associations, started together, and the
 time runs until the last has ended. Receivers take turns, each time with an empty folder; that everything arrived is
 checked after every run. Orthanc and the node fsync, storescp does not. The node is whole: receivers, intake, worker,
-delivery. Receivers always run with TCP_NODELAY=1; senders with it, or without it in the part `stock`.
+delivery. All of DCMTK and Orthanc runs with TCP_NODELAY=1, on both sides; in the part `stock` none of it does.
 """
 
 from __future__ import annotations
@@ -96,22 +96,23 @@ class Results:
 
 
 @contextmanager
-def orthanc(folder: Path) -> Iterator[Receiver]:
+def orthanc(folder: Path, stock: bool) -> Iterator[Receiver]:
     """Orthanc as it comes: SQLite, fsync on."""
-    with peers.orthanc(folder, SyncStorageArea=True) as one:
+    with peers.orthanc(folder, stock=stock, SyncStorageArea=True) as one:
         yield Receiver(one.port, one.ae_title, one.count_instances, lambda: {"orthanc": _child("Orthanc")})
 
 
 @contextmanager
-def storescp(folder: Path) -> Iterator[Receiver]:
+def storescp(folder: Path, stock: bool) -> Iterator[Receiver]:
     """storescp as it comes; it never fsyncs."""
-    with peers.storescp(folder) as one:
+    with peers.storescp(folder, stock=stock) as one:
         yield Receiver(one.port, one.ae_title, lambda: len(one.files()), lambda: {"storescp": one.process.pid})
 
 
 @contextmanager
-def whole_node(folder: Path) -> Iterator[Receiver]:
+def whole_node(folder: Path, stock: bool) -> Iterator[Receiver]:
     """Our node with its defaults; the quiet period keeps routing out of the measurement."""
+    del stock  # it never needs the hint
     with node(folder, {}, intake={"quiet_s": 600}) as one:
 
         def processes() -> dict[str, int]:
@@ -121,7 +122,7 @@ def whole_node(folder: Path) -> Iterator[Receiver]:
         yield Receiver(one.port, "CORRECTOR", lambda: int(one.gauge('dicom_node_archive{kind="instances"}')), processes)
 
 
-RECEIVERS: dict[str, Callable[[Path], AbstractContextManager[Receiver]]] = {
+RECEIVERS: dict[str, Callable[[Path, bool], AbstractContextManager[Receiver]]] = {
     "orthanc": orthanc, "storescp": storescp, "node": whole_node,
 }  # fmt: skip
 
@@ -173,12 +174,12 @@ def measure(
 
 
 def _run(
-    runs: Runs, start: Callable[[Path], AbstractContextManager[Receiver]], folders: Sequence[Path], *, stock: bool
+    runs: Runs, start: Callable[[Path, bool], AbstractContextManager[Receiver]], folders: Sequence[Path], *, stock: bool
 ) -> dict[str, float]:
     """One push into a fresh receiver; peak memory by process."""
     with tempfile.TemporaryDirectory() as work:
         os.sync()  # what the run before left to be written is not this one's burden
-        with start(Path(work)) as receiver:
+        with start(Path(work), stock) as receiver:
             runs.seconds.append(push(receiver, folders, stock=stock))
             ended = time.perf_counter()
             peers.wait_until(lambda: receiver.count() >= runs.instances, _ARRIVAL_LIMIT_S, "all instances arrived")

@@ -17,6 +17,7 @@ from typing import Any
 
 # Without it the 40 ms of Nagle against delayed ACK dominate every transfer of DCMTK and Orthanc.
 _ENVIRONMENT = {**os.environ, "TCP_NODELAY": "1"}
+_STOCK_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
 
 
 def free_port() -> int:
@@ -44,11 +45,15 @@ def accepts_connections(port: int) -> bool:
 
 @contextmanager
 def running(
-    command: Sequence[str], log: Path, *, cwd: Path | None = None, gently: bool = True
+    command: Sequence[str], log: Path, *, cwd: Path | None = None, gently: bool = True, stock: bool = False
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output goes to `log`; terminated if `gently`, then killed, by its own pid on leaving."""
+    """A process whose output goes to `log`; terminated if `gently`, then killed, by its own pid on leaving.
+
+    A `stock` one runs without TCP_NODELAY, as an installation that nobody has tuned.
+    """
+    environment = _STOCK_ENVIRONMENT if stock else _ENVIRONMENT
     with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=_ENVIRONMENT, cwd=cwd)
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment, cwd=cwd)
         try:
             yield process
         finally:
@@ -113,6 +118,15 @@ class Orthanc:
         )
         return [self.get_bytes(f"/instances/{i}/file") for i in self.get(f"/series/{orthanc_id}")["Instances"]]
 
+    def instances_of(self, patient_id: str) -> list[dict[str, Any]]:
+        """All instances of a patient, expanded."""
+        question = {"Level": "Instance", "Expand": True, "Query": {"PatientID": patient_id}}
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.http_port}/tools/find", data=json.dumps(question).encode(), method="POST"
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return list(json.loads(answer.read()))
+
     def delete_everything(self) -> None:
         """Delete all patients."""
         for patient in self.get("/patients"):
@@ -122,7 +136,7 @@ class Orthanc:
 
 @contextmanager
 def orthanc(
-    folder: Path, *, ae_title: str = "ORTHANC", port: int | None = None, **settings: object
+    folder: Path, *, ae_title: str = "ORTHANC", port: int | None = None, stock: bool = False, **settings: object
 ) -> Iterator[Orthanc]:
     """Start Orthanc with its storage in `folder`; `settings` go into its configuration."""
     program = shutil.which("Orthanc") or "/usr/sbin/Orthanc"
@@ -137,7 +151,7 @@ def orthanc(
     }  # fmt: skip
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))
-    with running([program, str(path)], folder / "orthanc.log", cwd=folder, gently=False) as process:
+    with running([program, str(path)], folder / "orthanc.log", cwd=folder, gently=False, stock=stock) as process:
         wait_until(
             lambda: (
                 process.poll() is not None or (accepts_connections(peer.http_port) and accepts_connections(peer.port))
@@ -170,13 +184,13 @@ class StoreScp:
 
 
 @contextmanager
-def storescp(folder: Path, *options: str, port: int | None = None) -> Iterator[StoreScp]:
+def storescp(folder: Path, *options: str, port: int | None = None, stock: bool = False) -> Iterator[StoreScp]:
     """Start storescp (`options` as on its command line, e.g. `--refuse`, `--abort-during`, `--sleep-after 5`)."""
     received = folder / "received"
     received.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     command = ["storescp", "-aet", "STORESCP", "-od", str(received), *options, str(port)]
-    with running(command, folder / "storescp.log") as process:
+    with running(command, folder / "storescp.log", stock=stock) as process:
         wait_until(lambda: process.poll() is not None or accepts_connections(port), what="storescp listening")
         assert process.poll() is None, (folder / "storescp.log").read_text(errors="replace")[-2000:]
         yield StoreScp("STORESCP", port, received, process)
