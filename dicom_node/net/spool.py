@@ -115,7 +115,6 @@ class Spool:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as problem:
             raise storage_error(problem, path) from problem
-        faults.reach("spool.created")
         return SpoolFile(self, path, descriptor)
 
     def record(self, entries: Sequence[Entry]) -> None:
@@ -164,6 +163,7 @@ class SpoolFile:
             StorageFull, StorageFailed: the disk refused or came below the watermark; the file is already removed.
         """
         with self._removed_on_failure() as descriptor:
+            faults.reach("spool.growing" if self.size else "spool.created")
             wanted = self.size + sum(map(len, parts))
             self.size += os.writev(descriptor, parts)
             if self.size < wanted:

@@ -1,7 +1,9 @@
-"""Faults injected under a receiver that runs in this process: full disk, database away; and what its log may say."""
+"""Faults under a receiver that runs in this process: a disk that fills up or refuses; peers that send nonsense."""
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -11,18 +13,19 @@ from pathlib import Path
 
 import psutil
 import pytest
-from nodes import node_config, receivers
+from nodes import journal_entries, node_config, receivers
 from peers import wait_until
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
-from sqlalchemy import Connection
 
-from dicom_node.archive.index import ArchiveIndex
-from dicom_node.archive.model import Received
+from dicom_node import faults
+from dicom_node.archive.model import AssociationClosed, InstanceReceived
 from dicom_node.config import Config
-from dicom_node.database.engine import Database
-from dicom_node.errors import LedgerError, RequestError, StorageFull
-from dicom_node.net.receiver import Receiver, check_port
+from dicom_node.errors import RequestError, StorageFull
+from dicom_node.net import listener
+from dicom_node.net.board import Board
+from dicom_node.net.listener import bind
+from dicom_node.net.receiver import Receiver
 from dicom_node.net.spool import Spool, SpoolFile
 from dicom_node.testing.identity import SyntheticPatient
 from dicom_node.testing.peer import ScriptedScu
@@ -34,11 +37,11 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 class SmallDiskFile(SpoolFile):
     """Has room for 100 kB."""
 
-    def write(self, data: bytes | memoryview) -> None:
-        if self.path.stat().st_size + len(data) > 100_000:
+    def write(self, *parts: bytes | memoryview) -> None:
+        if self.size + sum(map(len, parts)) > 100_000:
             self.discard()
             raise StorageFull(f"{self.path}: No space left on device")
-        super().write(data)
+        super().write(*parts)
 
 
 class SmallDisk(Spool):
@@ -50,77 +53,97 @@ class SmallDisk(Spool):
         return file
 
 
-class FailingIndex(ArchiveIndex):
-    """The database is away until `well`."""
-
-    def __init__(self, data_dir: Path) -> None:
-        super().__init__(data_dir)
-        self.well = False
-
-    def record_received(self, tx: Connection, received: Received) -> int:
-        if not self.well:
-            raise LedgerError("the database refused: server closed the connection")
-        return super().record_received(tx, received)
-
-
 @contextmanager
-def receiving(config: Config, spool: Spool, index: ArchiveIndex) -> Iterator[Database]:
-    database = Database.open(config.database_url)
-    receiver = Receiver(config, database, index, spool)
-    receiver.open()
+def receiving(config: Config, make: type[Spool] = Spool) -> Iterator[None]:
+    data_dir = config.node.data_dir.resolve()
+    spool = make(data_dir / "spool")
+    board = Board.create(multiprocessing.get_context("spawn"), 1, 10, data_dir / "seats.lock")
+    listening = bind(config.node)
+    receiver = Receiver(config, listening, board.place(0), spool)
     stop = threading.Event()
     thread = threading.Thread(target=receiver.serve, args=(stop,))
     thread.start()
     try:
-        yield database
+        yield
     finally:
+        faults.arm(None)
         stop.set()
         thread.join(30)
-        database.close()
         spool.close()
     assert not thread.is_alive()
 
 
-def spooled(config: Config) -> list[Path]:
-    return list((config.node.data_dir.resolve() / "spool").rglob("*.dcm"))
+def spooled(config: Config) -> set[str]:
+    return {path.name for path in (config.node.data_dir.resolve() / "spool" / "files").iterdir()}
+
+
+def counted(config: Config) -> set[str]:
+    return {entry.file for entry in journal_entries(config) if isinstance(entry, InstanceReceived)}
 
 
 def test_disk_that_fills_up_costs_one_instance_and_not_the_association(tmp_path: Path) -> None:
     config = node_config(tmp_path)
-    folder = config.node.data_dir.resolve()
     big = SyntheticSeries(slices=1, rows=512, columns=512, seed=1).write(tmp_path / "big")
     small = SyntheticSeries(slices=1, rows=32, columns=32, seed=2).write(tmp_path / "small")
-    with receiving(config, SmallDisk(folder / "spool"), ArchiveIndex(folder)) as database:
+    with receiving(config, SmallDisk):
         scanner = ScriptedScu(config.node.port)
         assert scanner.store([*big, *small])
         assert [status for _, status in scanner.statuses] == [0xA700, 0x0000]
-        with database.read() as tx:
-            assert [r.path for r in ArchiveIndex(folder).unfiled(tx, 10)] == spooled(config)
+    assert len(spooled(config)) == 1
+    assert spooled(config) == counted(config)
 
 
-def test_without_a_row_nothing_is_acknowledged_and_nothing_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "point", ["spool.created", "spool.written", "spool.synced", "journal.names_synced", "journal.written"]
+)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_what_the_disk_refuses_is_not_acknowledged_and_leaves_nothing(tmp_path: Path, point: str, code: int) -> None:
     config = node_config(tmp_path)
-    folder = config.node.data_dir.resolve()
     paths = SyntheticSeries(slices=2).write(tmp_path / "series")
-    index = FailingIndex(folder)
-    with receiving(config, Spool(folder / "spool"), index) as database:
+
+    def refuse(reached: str) -> None:
+        if reached == point:
+            raise OSError(code, "injected")
+
+    with receiving(config):
         scanner = ScriptedScu(config.node.port)
+        faults.arm(refuse)
         assert scanner.store(paths)
         assert [status for _, status in scanner.statuses] == [0xA700, 0xA700]
-        assert spooled(config) == []
-        index.well = True
+        assert spooled(config) == set()
+        faults.arm(None)
         assert scanner.store(paths)
         assert [status for _, status in scanner.statuses[2:]] == [0, 0]
-        with database.read() as tx:
-            assert index.counts(tx)["unfiled"] == 2
+    assert spooled(config) == counted(config)
+    assert len(counted(config)) == 2
+
+
+def test_an_ending_that_could_not_be_written_is_written_later(tmp_path: Path) -> None:
+    config = node_config(tmp_path)
+    paths = SyntheticSeries(slices=1).write(tmp_path / "series")
+    entries = lambda: [e for e in journal_entries(config) if isinstance(e, AssociationClosed)]  # noqa: E731
+
+    recorded = 0
+
+    def refuse(reached: str) -> None:
+        nonlocal recorded
+        recorded += reached == "journal.written"
+        if recorded > 1 and reached == "journal.written":
+            raise OSError(errno.EIO, "injected")
+
+    with receiving(config):
+        faults.arm(refuse)
+        assert ScriptedScu(config.node.port).store(paths)
+        assert entries() == []
+        faults.arm(None)
+        wait_until(lambda: len(entries()) == 1, what="the ending is written")
 
 
 def test_request_without_a_data_set_is_refused(tmp_path: Path) -> None:
     config = node_config(tmp_path)
-    folder = config.node.data_dir.resolve()
-    with receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)):
+    with receiving(config):
         assert ScriptedScu(config.node.port).store_bytes(CT, "1.2.3", b"") == 0x0117
-        assert spooled(config) == []
+        assert spooled(config) == set()
 
 
 @pytest.mark.parametrize(
@@ -132,9 +155,8 @@ def test_request_without_a_data_set_is_refused(tmp_path: Path) -> None:
 )
 def test_a_peer_that_sends_nonsense_is_cut_off_and_its_association_closed(tmp_path: Path, pdu: bytes) -> None:
     config = node_config(tmp_path)
-    folder = config.node.data_dir.resolve()
     (path,) = SyntheticSeries(slices=1).write(tmp_path / "series")
-    with receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)):
+    with receiving(config):
         ae = AE("SCANNER")
         ae.add_requested_context(CT, ExplicitVRLittleEndian)
         association = ae.associate("127.0.0.1", config.node.port)
@@ -145,18 +167,14 @@ def test_a_peer_that_sends_nonsense_is_cut_off_and_its_association_closed(tmp_pa
 
 
 _PARENT = """
-import multiprocessing, sys, time
+import sys, time
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from dicom_node.processes import receiver
-from nodes import node_config
+from nodes import ReceiverNode, node_config
 if __name__ == "__main__":
-    spawn = multiprocessing.get_context("spawn")
-    ready = spawn.Event()
-    child = spawn.Process(target=receiver.run, args=(node_config(Path(sys.argv[1])), 0, ready))
-    child.start()
-    ready.wait()
-    print(child.pid, flush=True)
+    node = ReceiverNode(node_config(Path(sys.argv[1])))
+    node.start()
+    print(node.processes[0].pid, flush=True)
     time.sleep(600)
 """
 
@@ -173,15 +191,11 @@ def test_receiver_ends_with_its_parent(tmp_path: Path) -> None:
         wait_until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, what="child ended")
 
 
-def test_second_node_on_the_port_is_noticed(tmp_path: Path) -> None:
+def test_second_node_on_the_port_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "_RELEASE_S", 0.0)
     config = node_config(tmp_path)
-    folder = config.node.data_dir.resolve()
-    check_port(config.node.host, config.node.port)
-    with (
-        receiving(config, Spool(folder / "spool"), ArchiveIndex(folder)),
-        pytest.raises(RequestError, match=str(config.node.port)),
-    ):
-        check_port(config.node.host, config.node.port)
+    with receiving(config), pytest.raises(RequestError, match=str(config.node.port)):
+        bind(config.node)
 
 
 def test_log_holds_no_patient_data(
@@ -197,8 +211,10 @@ def test_log_holds_no_patient_data(
         scanner = ScriptedScu(node.port)
         scanner.store_bytes(CT, "1.2.3", paths[0].read_bytes())
         scanner.store_bytes(CT, "1.2.4", paths[0].read_bytes(), sent=3_000)
-        assert len(node.unfiled()) == 3
+        assert len(node.received()) == 3
+        journals = b"".join(path.read_bytes() for path in (node.spool / "journals").iterdir())
     heard = "".join(capfd.readouterr())
     assert "association_opened" in heard
     assert "CANARY" not in heard
+    assert b"CANARY" not in journals
     assert all("CANARY" not in str(p) for p in node.spool.rglob("*"))

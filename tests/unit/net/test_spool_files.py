@@ -1,71 +1,60 @@
 from __future__ import annotations
 
-import errno
 import fcntl
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dicom_node.archive.model import InstanceReceived
 from dicom_node.errors import StorageFailed, StorageFull
-from dicom_node.net.spool import Spool, SpoolFile
-
-
-class FullDisk:
-    """A handle whose disk has room for `room` more bytes."""
-
-    def __init__(self, path: Path, room: int) -> None:
-        self._handle = path.open("xb", buffering=0)
-        self._room = room
-
-    def write(self, data: memoryview) -> int:
-        if self._room == 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        count = self._handle.write(data[: self._room]) or 0
-        self._room -= count
-        return count
-
-    def fileno(self) -> int:
-        return self._handle.fileno()
-
-    def close(self) -> None:
-        self._handle.close()
+from dicom_node.net import spool as spool_module
+from dicom_node.net.journal import read_journal
+from dicom_node.net.spool import Spool, SpoolFolders, locked
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> Spool:
+def spool(tmp_path: Path) -> Iterator[Spool]:
     made = Spool(tmp_path / "spool")
     yield made
     made.close()
 
 
-def everything(spool: Spool) -> list[str]:
-    return sorted(p.name for folder in (spool.incoming, spool.ready) for p in folder.glob("*.dcm"))
+def files(spool: Spool) -> set[Path]:
+    return set(spool.folders.files.iterdir())
 
 
-def test_file_is_invisible_until_committed_and_whole_afterwards(spool: Spool) -> None:
+def entries(spool: Spool) -> list[object]:
+    return [e for path in sorted(spool.folders.journals.iterdir()) for e in read_journal(path, 0).entries]
+
+
+def test_what_is_written_is_there_and_counts_once_it_is_recorded(spool: Spool) -> None:
     file = spool.create()
-    file.write(b"abc")
-    file.write(memoryview(b"def"))
-    assert list(spool.ready.iterdir()) == []
-    path = file.commit()
-    assert path.parent == spool.ready
-    assert path.read_bytes() == b"abcdef"
-    assert list(spool.incoming.glob("*.dcm")) == []
+    file.write(b"abc", memoryview(b"def"))
+    file.write(b"ghi")
+    file.sync()
+    assert entries(spool) == []
+    entry = InstanceReceived("a", file.path.name, "1.2.3", file.size, 5.0)
+    spool.record([entry])
+    assert file.path.read_bytes() == b"abcdefghi"
+    assert entries(spool) == [entry]
 
 
 def test_names_do_not_repeat(spool: Spool) -> None:
-    files = [spool.create() for _ in range(50)]
-    assert len({file.path for file in files}) == 50
-    for file in files:
+    made = [spool.create() for _ in range(50)]
+    assert len({file.path for file in made}) == 50
+    for file in made:
         file.discard()
 
 
-def test_disk_that_fills_up_in_the_middle_leaves_nothing(spool: Spool) -> None:
-    path = spool.incoming / "half.dcm"
-    file = SpoolFile(path, spool.ready / path.name, FullDisk(path, 10))  # type: ignore[arg-type]
-    with pytest.raises(StorageFull, match=r"half\.dcm"):
-        file.write(b"x" * 100)
-    assert everything(spool) == []
+def test_short_writes_are_completed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "writev", lambda fd, parts: os.write(fd, b"".join(parts)[:5]))
+    file = spool.create()
+    file.write(b"abc", b"defghij")
+    file.sync()
+    assert file.path.read_bytes() == b"abcdefghij"
+    assert file.size == 10
 
 
 def test_below_the_watermark_nothing_is_begun(tmp_path: Path) -> None:
@@ -75,42 +64,27 @@ def test_below_the_watermark_nothing_is_begun(tmp_path: Path) -> None:
     spool.close()
 
 
-def test_discard_removes_before_and_after_commit(spool: Spool) -> None:
-    for commit in (False, True):
+def test_a_large_file_that_brings_the_disk_below_the_watermark_goes(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "_SYNC_EVERY", 1000)
+    file = spool.create()
+    file.write(bytes(900))
+    monkeypatch.setattr(spool, "_least_free", 1e18)
+    with pytest.raises(StorageFull):
+        file.write(bytes(200))
+    assert files(spool) == set()
+
+
+def test_discard_removes_before_and_after_sync_and_may_be_repeated(spool: Spool) -> None:
+    for sync in (False, True):
         file = spool.create()
         file.write(b"abc")
-        if commit:
-            file.commit()
+        if sync:
+            file.sync()
         file.discard()
         file.discard()
-    assert everything(spool) == []
-
-
-def test_sweep_takes_orphans_of_the_dead_and_spares_the_living(tmp_path: Path) -> None:
-    dead, living, sweeper = (Spool(tmp_path / "spool") for _ in range(3))
-    halves = [one.create() for one in (dead, living)]
-    for one in (dead, living):
-        one.create().commit()
-    kept = dead.create().commit()
-    dead.close()
-    asked = []
-
-    def with_row(token: str) -> set[Path]:
-        asked.append(token)
-        return {kept}
-
-    assert sweeper.sweep(with_row) == 2
-    assert asked == [dead.token]
-    assert everything(sweeper) == sorted([kept.name, f"{living.token}-0.dcm", f"{living.token}-1.dcm"])
-    for half in halves:
-        half.discard()
-    living.close()
-    sweeper.close()
-
-
-def test_file_without_any_lock_is_an_orphan(spool: Spool) -> None:
-    (spool.incoming / "stranger-0.dcm").write_bytes(b"x")
-    assert spool.sweep(lambda token: set()) == 1
+    assert files(spool) == set()
 
 
 def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
@@ -119,6 +93,20 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         Spool(tmp_path / "spool")
 
 
-def test_lock_is_exclusive(spool: Spool) -> None:
-    with (spool.incoming / f"{spool.token}.lock").open("ab") as handle, pytest.raises(BlockingIOError):
+def test_the_lock_tells_the_living_from_the_dead(tmp_path: Path) -> None:
+    folders = SpoolFolders(tmp_path / "spool")
+    spool = Spool(tmp_path / "spool")
+    assert locked(folders.lock_of(spool.token)) is None
+    with folders.lock_of(spool.token).open("ab") as handle, pytest.raises(BlockingIOError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    spool.close()
+    handle = locked(folders.lock_of(spool.token))
+    assert handle is not None
+    handle.close()
+
+
+def test_a_closed_spool_has_sealed_its_journal(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "spool")
+    spool.close()
+    [journal] = spool.folders.journals.iterdir()
+    assert read_journal(journal, 0).sealed
