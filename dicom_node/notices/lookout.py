@@ -28,6 +28,7 @@ NEWS_S = 7 * 86400.0
 KEPT_S = 30 * 86400.0
 """Sent notices are kept this long [s]."""
 _GROUP_S = 300.0
+_LOOK_EVERY_S = 2.0
 _ENOUGH = 1.05
 _BY_DELIVERY = "DeliveryDead"
 
@@ -63,11 +64,14 @@ class Lookout:
         self._known: set[str] = set()
         self._grouped_until = 0.0
 
-    def step(self, now: float) -> None:
-        """Look at everything once. Writes only when there is something new.
+    def step(self, now: float) -> float:
+        """Look at everything once; writes only when there is something new.
 
         Args:
             now: UTC [s].
+
+        Returns:
+            When to look again [s].
 
         Raises:
             LedgerError, StorageFull, StorageFailed: database or disk refused; the step may be repeated.
@@ -85,6 +89,7 @@ class Lookout:
                 for change in changes:
                     change(tx)
                 self._book.forget(tx, now - KEPT_S)
+        return _LOOK_EVERY_S
 
     def _raise(self, key: str, notice: Notice, now: float) -> Change:
         return lambda tx: self._book.raise_once(tx, key, notice, now)
