@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from dicom_node.compose.routing import rules_of
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
@@ -35,13 +37,16 @@ def make_webhook(config: Config, database: Database) -> Webhook | None:
     return Webhook(config.notify.webhook, config.notify.timeout_s, database, make_book(config))
 
 
-def note_unusable_routes(config: Config, database: Database, now: float) -> None:
-    """Raise a notice for each rule that cannot work with what is installed; called once at start.
+def note_unusable_routes(config: Config, database: Database, now: float) -> float:
+    """Raise a notice for each rule that cannot work with what is installed.
 
     Args:
         config: the whole configuration.
         database: the ledger.
         now: UTC [s].
+
+    Returns:
+        When to look again [s]: never, since what is installed does not change under a running node.
 
     Raises:
         LedgerError: the database cannot be reached.
@@ -50,3 +55,4 @@ def note_unusable_routes(config: Config, database: Database, now: float) -> None
     found = unusable(config.routes, shipped, discover())
     with database.begin() as tx:
         note(tx, make_book(config), found, now)
+    return math.inf
