@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -12,14 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
-from typing import IO, Final
+from typing import Final
 
 from dicom_node import logs
 from dicom_node.compose.ledger import make_ledger, open_database, owner
 from dicom_node.compose.notices import make_book
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
-from dicom_node.errors import NodeError, RequestError
+from dicom_node.errors import NodeError
+from dicom_node.keeping.lock import take
 from dicom_node.metrics import ChildState, MetricsServer, NodeStatus
 from dicom_node.net.board import Board
 from dicom_node.net.listener import ListeningSocket, bind
@@ -30,7 +30,7 @@ from dicom_node.processes.life import Life, Watch
 from dicom_node.systemd import ServiceManager
 from dicom_node.worker.outbox import Outbox
 
-_STOP_ORDER = ("receiver", "intake", "worker", "delivery")
+_STOP_ORDER = ("receiver", "intake", "worker", "delivery", "keeper")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _CALM_S = 0.2, 30.0, 60.0
 _TOO_OFTEN: Final = 5
 """Deaths in a row, each soon after the start, that are a notice."""
@@ -102,7 +102,7 @@ class Supervisor:
         """
         signal.signal(signal.SIGTERM, lambda *_: self._stopping.set())
         signal.signal(signal.SIGINT, lambda *_: self._stopping.set())
-        lock = self._lock_data_dir()
+        lock = take(self.config.node.data_dir.resolve())
         database = open_database(self.config)
         status = self._status(database)
         server = MetricsServer(self.config.node.host, self.config.node.metrics_port, status)
@@ -134,27 +134,12 @@ class Supervisor:
             Child("intake", 0),
             *(Child("worker", i) for i in range(node.workers)),
             Child("delivery", 0),
+            Child("keeper", 0),
         ]
 
     def _make_board(self, context: SpawnContext) -> Board:
         lock = self.config.node.data_dir.resolve() / "seats.lock"
         return Board.create(context, self.config.node.receivers, self.config.intake.max_associations, lock)
-
-    def _lock_data_dir(self) -> IO[str]:
-        data_dir = self.config.node.data_dir.resolve()
-        try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            file = (data_dir / "node.lock").open("w")
-        except OSError as error:
-            raise RequestError(f"cannot use the data folder {data_dir}: {error.strerror}") from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise RequestError(
-                f"another node is running in {data_dir}: stop it or choose another node.data_dir"
-            ) from error
-        return file
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-done; nothing of it was ever acknowledged or published."""
@@ -166,8 +151,9 @@ class Supervisor:
         self._recover(database, child)
         child.ready = Life(context)
         child.watch = Watch(child.ready, time.monotonic())
+        shared = (self._listening, self._board) if child.kind == "receiver" else ()
         child.process = context.Process(
-            target=enter, args=(child.kind, self.config, child.index, child.ready), name=child.name
+            target=enter, args=(child.kind, self.config, child.index, child.ready, *shared), name=child.name
         )
         child.process.start()
         child.started_at = time.monotonic()

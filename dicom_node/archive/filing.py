@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
@@ -14,6 +14,8 @@ from dicom_node.archive.receiving import ReceivingIndex
 from dicom_node.database.statements import insert, serialise
 from dicom_node.database.values import dump
 
+FILING: Final = "filing"
+"""Name of the lock (see `serialise`) of those who change which instances there are."""
 _MOST_AT_ONCE = 500
 
 
@@ -43,7 +45,7 @@ class FilingIndex(ReceivingIndex):
         Raises:
             LedgerError: one is not waiting to be filed.
         """
-        serialise(tx, "filing")
+        serialise(tx, FILING)
         known = self.known(tx, [one.header.sop_instance_uid for one in arrivals])
         filings = []
         for one in arrivals:

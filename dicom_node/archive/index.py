@@ -17,6 +17,7 @@ from dicom_node.archive.filing import FilingIndex
 from dicom_node.archive.model import Settled
 from dicom_node.contracts.headers import FileRef, InstanceHeader, SeriesView
 from dicom_node.contracts.volume import TagValue
+from dicom_node.database.totals import read_totals
 from dicom_node.database.values import StoredPaths, dump, load
 
 
@@ -64,9 +65,13 @@ class ArchiveIndex(FilingIndex):
         return int(tx.execute(ahead).rowcount)
 
     def series_of_patient(self, tx: Connection, patient_key: str) -> list[SeriesView]:
-        """All series of a patient in order of first arrival, the node's own output among them (flagged)."""
+        """All series of a patient in order of first arrival, the node's own output among them (flagged).
+
+        What retention is taking away is not among them.
+        """
+        one = t.instances.c
         rows = tx.execute(
-            select(t.instances).where(t.instances.c.patient_key == patient_key).order_by(t.instances.c.id)
+            select(t.instances).where(one.patient_key == patient_key, one.leaving_since.is_(None)).order_by(one.id)
         )
         groups: dict[tuple[str, str], list[InstanceHeader]] = {}
         for row in rows:
@@ -118,16 +123,17 @@ class ArchiveIndex(FilingIndex):
         return [load(document) for document in tx.execute(query).scalars()]
 
     def counts(self, tx: Connection) -> dict[str, int]:
-        """How many instances, series, patients, unfiled, quarantined and open_associations there are."""
-        queries = {
-            "instances": select(func.coalesce(func.sum(t.series.c.instances), 0)),
-            "series": select(func.count()).select_from(t.series),
-            "patients": select(func.count()).select_from(t.patients),
+        """How many instances, series, patients, unfiled, quarantined and open_associations there are.
+
+        Costs grow with what waits, not with what there is.
+        """
+        totals = read_totals(tx)
+        found = {name: totals.get(name, 0) for name in ("instances", "series", "patients", "quarantined")}
+        queues = {
             "unfiled": select(func.count()).select_from(t.received),
-            "quarantined": select(func.count()).select_from(t.quarantine),
             "open_associations": select(func.count()).where(t.associations.c.closed_at.is_(None)),
         }
-        return {name: int(tx.execute(query).scalar_one()) for name, query in queries.items()}
+        return found | {name: int(tx.execute(query).scalar_one()) for name, query in queues.items()}
 
     def _header(self, row: Row[Any]) -> InstanceHeader:
         return InstanceHeader(

@@ -74,6 +74,33 @@ class Outbox:
             shutil.rmtree(path, ignore_errors=True)
         return len(left)
 
+    def jobs(self) -> list[str]:
+        """Ids of the jobs whose outputs lie here, by name.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        try:
+            return sorted(p.name for p in self._folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise storage_error(error, self._folder) from error
+
+    def remove(self, job_id: str) -> None:
+        """Delete the outputs of a job, if there are any; half of them is never visible.
+
+        Raises:
+            StorageFailed, StorageFull: the disk refuses.
+        """
+        target, aside = self.folder(job_id), self._folder / f".{job_id}.removed"
+        try:
+            if target.exists():
+                target.rename(aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        except OSError as error:
+            raise storage_error(error, target) from error
+
     def _discard(self, job_id: str) -> None:
         for path in self._folder.glob(f".{job_id}.*"):
             shutil.rmtree(path)
