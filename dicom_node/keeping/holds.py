@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
 from sqlalchemy import Connection, exists, select
 
 from dicom_node.archive import tables as archive
 from dicom_node.jobs import tables as jobs
 from dicom_node.jobs.states import DeliveryState, JobState
+from dicom_node.jobs.verified import is_verified
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class Hold(StrEnum):
     NOT_VERIFIED = "a delivery is not verified"
 
 
-FIND_REFUSED: Final = "answered C-FIND with"
 _OPEN = frozenset({JobState.QUEUED, JobState.LEASED, JobState.DERIVED})
 
 
@@ -100,11 +99,6 @@ def _held_by_jobs(tx: Connection, study: Study, unverified_peers: Collection[str
         for delivery in tx.execute(present):
             if delivery.state != DeliveryState.DONE:
                 return Hold.DEAD
-            if delivery.peer not in unverified_peers and not _is_verified(delivery.verified):
+            if delivery.peer not in unverified_peers and not is_verified(delivery.verified):
                 return Hold.NOT_VERIFIED
     return None
-
-
-def _is_verified(text: str | None) -> bool:
-    """Whether the peer was asked, as far as it can be: one without C-FIND never says more than its status."""
-    return bool(text) and FIND_REFUSED not in str(text)

@@ -19,6 +19,7 @@ from pynetdicom.presentation import PresentationContext
 from dicom_node import logs
 from dicom_node.config import PeerSection
 from dicom_node.errors import InstanceNotTaken, PeerBusy, PeerUnreachable, UnreadableFile
+from dicom_node.jobs.verified import FIND_FAILED
 from dicom_node.net import requestor, store_line
 from dicom_node.net.storage_classes import VERIFICATION
 from dicom_node.net.store_line import BrokeOff, StoreLine
@@ -203,9 +204,9 @@ class Sender:
                 try:
                     present = self._matches(found, query, 2 * len(expected) + _SPARE_MATCHES)
                 except _FindRefusedError as refusal:
-                    return Verification(f"status only: the peer answered C-FIND with 0x{refusal.status:04X}")
+                    return Verification(f"status only: {FIND_FAILED} with 0x{refusal.status:04X}")
         except _EndlessFindError:
-            return Verification("status only: the peer answers C-FIND without end")
+            return Verification(f"status only: {FIND_FAILED}, the peer answers without end")
         except RuntimeError as problem:
             # pynetdicom's, where the peer was quicker than the request.
             raise PeerUnreachable(f"{self._name}: ended the association before C-FIND") from problem
