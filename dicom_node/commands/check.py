@@ -1,11 +1,15 @@
-"""`dicom-node check`: configuration, plugins, weights, disk, ledger, peers."""
+"""`dicom-node check`: configuration, plugins, weights, disk, ledger, certificates, peers."""
 
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,26 +18,38 @@ from dicom_node.compose.ledger import open_database
 from dicom_node.compose.routing import load_checked
 from dicom_node.config import Config
 from dicom_node.errors import NodeError
+from dicom_node.net import tls
 from dicom_node.net.sender import Sender
 from dicom_node.plugins.catalogue import Catalogue, discover
 from dicom_node.plugins.parameters import resolve
 from dicom_node.plugins.weights import verify
 
+_SOON_S: Final = 30 * 86_400
+"""A certificate that expires within this time is a warning [s]."""
+
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """One thing that was looked at; a warning is still ok."""
 
     what: str
     ok: bool
     detail: str
+    warning: bool = False
+
+    @property
+    def verdict(self) -> str:
+        """For people."""
+        if self.ok:
+            return "warning" if self.warning else "ok"
+        return "FAILED"
 
 
 def check(
     config: Annotated[Path, typer.Option("--config", help="The configuration file.")],
     as_json: JsonFlag = False,
 ) -> None:
-    """Check the configuration, plugins, weights, ledger, disk and peers (C-ECHO)."""
+    """Check the configuration, plugins, weights, ledger, disk, certificates and peers (C-ECHO)."""
     output = Output(as_json)
     loaded = load_checked(config)
     catalogue = discover()
@@ -42,12 +58,13 @@ def check(
         *_plugins(catalogue),
         *_routes(loaded, catalogue),
         *_storage(loaded),
+        *_certificates(loaded),
         *(_peer(loaded, name) for name in sorted(loaded.peers)),
     ]
     if not loaded.peers:
         findings.append(Finding("peers", True, "none configured: derived series stay in the outbox"))
     output.document({"ok": all(f.ok for f in findings), "findings": [vars(f) for f in findings]})
-    output.table("Check", ["what", "", "detail"], [[f.what, "ok" if f.ok else "FAILED", f.detail] for f in findings])
+    output.table("Check", ["what", "", "detail"], [[f.what, f.verdict, f.detail] for f in findings])
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
 
@@ -94,6 +111,36 @@ def _storage(config: Config) -> list[Finding]:
     except NodeError as error:
         findings.append(Finding("ledger", False, str(error)))
     return findings
+
+
+def _certificates(config: Config) -> list[Finding]:
+    findings = []
+    if (node := config.node.tls) is not None:
+        files = {"node.tls.certificate": node.certificate, "node.tls.client_ca": node.client_ca}
+        findings += _section("node.tls", partial(tls.server_context, node), files)
+    for name, peer in sorted(config.peers.items()):
+        if peer.tls is not None:
+            where = f"peers.{name}.tls"
+            files = {f"{where}.certificate": peer.tls.certificate, f"{where}.ca": peer.tls.ca}
+            findings += _section(where, partial(tls.client_context, peer.tls, where), files)
+    return findings
+
+
+def _section(where: str, load: Callable[[], object], files: dict[str, Path | None]) -> list[Finding]:
+    try:
+        load()
+        return [_expiry(one) for one in tls.certificates(files)] or [Finding(where, True, "the system's authorities")]
+    except NodeError as error:
+        return [Finding(where, False, str(error))]
+
+
+def _expiry(one: tls.Certificate) -> Finding:
+    left_s = one.expires_at - time.time()
+    day = datetime.fromtimestamp(one.expires_at, UTC).date().isoformat()
+    if left_s < 0:
+        return Finding(one.setting, False, f"{one.path}: expired on {day}")
+    days = f"{left_s / 86_400:.0f} days left" if left_s < _SOON_S else f"valid until {day}"
+    return Finding(one.setting, True, f"{one.path}: {days}", warning=left_s < _SOON_S)
 
 
 def _peer(config: Config, name: str) -> Finding:
