@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import struct
 import time
 from typing import Final
 
@@ -41,7 +42,7 @@ class Connection:
         self.address = address
         self._socket = connected
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connected.settimeout(_TICK_S)
+        self._tick()
         self._buffer = bytearray(_PDU_HEADER)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -65,7 +66,7 @@ class Connection:
         self._socket.settimeout(limit_s)
         self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         self._socket.do_handshake()
-        self._socket.settimeout(_TICK_S)
+        self._tick()
 
     def rest(self) -> bytes:
         """What was read ahead and nobody has taken yet."""
@@ -144,7 +145,7 @@ class Connection:
         """
         try:
             self._socket.sendall(data)
-        except TimeoutError:
+        except (TimeoutError, BlockingIOError):
             raise PeerSilent("the peer takes no answers") from None
         except OSError as problem:
             raise PeerLeft(f"the connection broke ({type(problem).__name__})") from None
@@ -174,6 +175,18 @@ class Connection:
         except OSError:
             return
 
+    def _tick(self) -> None:
+        """Let no call on the socket wait longer than a moment.
+
+        By the kernel where possible: Python's own timeout costs a poll before each receive.
+        """
+        if isinstance(self._socket, ssl.SSLSocket):
+            self._socket.settimeout(_TICK_S)
+            return
+        self._socket.settimeout(None)
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            self._socket.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(_TICK_S), 0))
+
     def _fill(self) -> None:
         if self._start == self._end:
             self._start = self._end = 0
@@ -183,7 +196,7 @@ class Connection:
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
                 count = self._socket.recv_into(self._view[self._end :])
                 break
-            except (TimeoutError, ssl.SSLWantReadError):
+            except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
                 if time.monotonic() > self._deadline:
                     raise PeerSilent("the peer was silent for too long") from None
             except OSError as problem:

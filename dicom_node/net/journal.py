@@ -12,7 +12,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -224,7 +224,7 @@ def _entry(path: Path, kind: str, document: dict[str, object]) -> Entry:
 
 
 def _encoded(entry: Entry) -> bytes:
-    return _record({"kind": _NAMES[type(entry)], **asdict(entry)})
+    return _record({"kind": _NAMES[type(entry)], **vars(entry)})
 
 
 def _record(document: dict[str, object]) -> bytes:

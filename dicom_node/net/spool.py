@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,10 @@ from dicom_node.net.journal import JournalWriter
 
 _SYNC_EVERY: Final = 16 << 20
 """A large file is synced each time so much of it was written: one sync of 500 MB would hold up everyone else's."""
+
+
+_LOOK_S: Final = 0.05
+"""How long enough free space stays enough [s]."""
 
 
 class SpoolFolders:
@@ -78,6 +83,7 @@ class Spool:
         self.folders = SpoolFolders(folder)
         self.folders.make()
         self._least_free = min_free_mb * 1e6
+        self._looked_at = 0.0
         self._numbers = itertools.count()
         try:
             self.token, self._lock = self._new_token()
@@ -93,6 +99,8 @@ class Spool:
             StorageFailed: the disk does not say.
         """
         try:
+            if (now := time.monotonic()) < self._looked_at + _LOOK_S:
+                return
             state = os.statvfs(self.folders.files)
         except OSError as problem:
             raise storage_error(problem, self.folders.files) from problem
@@ -101,6 +109,7 @@ class Spool:
             raise StorageFull(
                 f"{self.folders.files}: {free / 1e6:.0f} MB free, at least {self._least_free / 1e6:.0f} MB needed"
             )
+        self._looked_at = now
 
     def create(self) -> SpoolFile:
         """Begin a file.

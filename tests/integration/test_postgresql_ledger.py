@@ -19,7 +19,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
 
-from dicom_node.archive import Filing
+from dicom_node.archive.model import Filing
 from dicom_node.database import Database, metadata
 from dicom_node.errors import LedgerError
 from dicom_node.jobs import JobLedger, JobState

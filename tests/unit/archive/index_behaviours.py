@@ -7,8 +7,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from dicom_node.archive import ArchiveIndex, Arrival, Filing, Quarantined, Received, Settled, tables
-from dicom_node.archive.model import AssociationClosed, AssociationOpened
+from dicom_node.archive import tables
+from dicom_node.archive.index import ArchiveIndex
+from dicom_node.archive.model import (
+    Arrival,
+    AssociationClosed,
+    AssociationOpened,
+    Filing,
+    Quarantined,
+    Received,
+    Settled,
+)
 from dicom_node.contracts.headers import FileRef, InstanceHeader
 from dicom_node.errors import LedgerError
 

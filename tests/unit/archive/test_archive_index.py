@@ -3,7 +3,7 @@
 import pytest
 from index_behaviours import HEADER, IndexBehaviour, Steps, index
 
-from dicom_node.archive import Settled
+from dicom_node.archive.model import Settled
 from dicom_node.database import Database
 
 __all__ = ["index"]

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from dicom_node.archive import ArchiveStore
+from dicom_node.archive.store import ArchiveStore
 from dicom_node.errors import StorageFailed, StorageFull
 
 
