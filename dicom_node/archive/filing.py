@@ -33,6 +33,15 @@ class FilingIndex(ReceivingIndex):
             )
         return found
 
+    def absent(self, tx: Connection, sop_instance_uids: Collection[str]) -> set[str]:
+        """Those of the instances that are not in the archive, or about to leave it."""
+        row, wanted = t.instances.c, sorted(set(sop_instance_uids))
+        present: set[str] = set()
+        for at in range(0, len(wanted), _MOST_AT_ONCE):
+            some = row.sop_instance_uid.in_(wanted[at : at + _MOST_AT_ONCE])
+            present.update(tx.execute(select(row.sop_instance_uid).where(some, row.leaving_since.is_(None))).scalars())
+        return set(wanted) - present
+
     def file(self, tx: Connection, arrivals: Sequence[Arrival], now: float) -> list[Filing]:
         """Enter received instances; `header.file` is the place of each in the archive.
 

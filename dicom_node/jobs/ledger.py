@@ -239,6 +239,19 @@ class JobLedger(DeliveryLedger):
             raise RequestError(f"there is no job {job_id}; `dicom-node jobs list` shows those there are")
         return rows.job(row, self._paths)
 
+    def newest_inputs(self, tx: Connection, set_key: str) -> tuple[int, frozenset[str]] | None:
+        """Version of the newest job of a set, and the SOP Instance UIDs that it works on; None for a new set."""
+        row, document = t.jobs.c, t.job_documents.c
+        newest = (
+            select(row.version, document.inputs)
+            .join(t.job_documents, document.job_id == row.id)
+            .where(row.set_key == set_key)
+            .order_by(row.version.desc())
+            .limit(1)
+        )
+        found = tx.execute(newest).one_or_none()
+        return None if found is None else (found.version, rows.input_uids(found.inputs))
+
     def ids_starting_with(self, tx: Connection, start: str) -> list[str]:
         """Ids that begin with this text; at most two, which is enough to tell that it is not unique."""
         query = select(t.jobs.c.id).where(t.jobs.c.id.startswith(start, autoescape=True)).limit(2)

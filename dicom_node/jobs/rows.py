@@ -76,6 +76,11 @@ def new_documents(job_id: str, new: NewJob, paths: StoredPaths) -> Mapping[str, 
     }
 
 
+def input_uids(document: str) -> frozenset[str]:
+    """SOP Instance UIDs of the inputs that `new_documents` stored."""
+    return frozenset(item[1] for item in load(document))
+
+
 def dump_outputs(series: Sequence[OutputSeries]) -> str:
     """Derived series as JSON."""
     return dump(

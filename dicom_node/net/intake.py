@@ -27,6 +27,7 @@ from dicom_node.errors import InputError, LedgerError, NodeError
 from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import NewJob
 from dicom_node.net.journals import Journals
+from dicom_node.net.shrunk import without_shrunk
 
 log = logs.get("net.intake")
 
@@ -253,6 +254,7 @@ class Intake:
         self, patient: Settled, jobs: Sequence[NewJob], explanations: Sequence[Mapping[str, object]], now: float
     ) -> None:
         with self._database.begin() as tx:
+            jobs, explanations = without_shrunk(tx, self._index, self._ledger, jobs, explanations)
             submitted = [self._ledger.submit(tx, job, now) for job in jobs]
             # The generation that was read, not the newest: what came since is routed again after its own quiet period.
             self._index.mark_routed(tx, patient.patient_key, patient.generation, explanations, now)
