@@ -53,6 +53,10 @@ class UnusableSeries(InputError):
     """A series is readable but cannot become a Volume: no pixels, colour, gaps, mixed orientations, missing tags."""
 
 
+class TooLarge(InputError):
+    """The images need more memory than a worker may use."""
+
+
 class CorrectionRefused(InputError):
     """A corrector must not touch this input, and says why. Not a failure: the input passes through."""
 

@@ -9,11 +9,12 @@ from dicom_node.config import Config
 from dicom_node.database.engine import Database
 from dicom_node.plugins.catalogue import discover
 from dicom_node.plugins.loader import build
+from dicom_node.worker.memory import Memory
 from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.process import Worker
 
 
-def make_worker(config: Config, database: Database, owner: str, beat: Callable[[], None]) -> Worker:
+def make_worker(config: Config, database: Database, owner: str, beat: Callable[[], None], memory: Memory) -> Worker:
     """A worker for the configured device; `beat` tells its supervisor that it lives."""
     return Worker(
         owner=owner,
@@ -25,4 +26,5 @@ def make_worker(config: Config, database: Database, owner: str, beat: Callable[[
         catalogue=discover(),
         build=build,
         beat=beat,
+        memory=memory,
     )

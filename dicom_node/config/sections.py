@@ -75,8 +75,8 @@ class NodeSection(Section):
     """Below this much free disk [MB] C-STORE is answered 0xA700."""
     drain_s: Seconds = 60
     """How long SIGTERM waits for work in hand [s]."""
-    worker_memory_mb: Annotated[float, Field(gt=0)] | None = None
-    """Most memory of a worker process [MB, 1e6 bytes]; without it, what the machine has less a reserve."""
+    worker_memory_mb: Annotated[float, Field(ge=512)] | None = None
+    """Most memory of a worker process [MB, 1e6 bytes]; without it, its share of the machine's less a reserve."""
     tls: TlsServerSection | None = None
 
 

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, JPEGExtended12Bit
 
 from dicom_node.contracts import FileRef
+from dicom_node.dicom.codestream import announced
 from dicom_node.dicom.jpeg_extended import decode_extended
-from dicom_node.dicom.parsing import PARSE_ERRORS, quiet
+from dicom_node.dicom.parsing import quiet
 from dicom_node.dicom.transfer_syntaxes import DECODERS, NATIVE
 from dicom_node.errors import UnreadableFile
 
@@ -44,13 +46,30 @@ def decode(dataset: Dataset, transfer_syntax_uid: str, ref: FileRef) -> Words:
         return np.frombuffer(data, dtype=unsigned, count=shape[0] * shape[1]).reshape(shape)
     try:
         with quiet():
+            if syntax not in NATIVE:
+                _check_announced(dataset, syntax, shape, ref)
             if syntax == JPEGExtended12Bit:
                 decoded = np.frombuffer(decode_extended(dataset), dtype=unsigned).reshape(shape)
             else:
                 options = {} if syntax in NATIVE else {"decoding_plugin": DECODERS[syntax]}
                 decoded, _ = get_decoder(syntax).as_array(dataset, index=0, raw=True, **options)  # type: ignore[arg-type]
-    except (*PARSE_ERRORS, RuntimeError, OSError, StopIteration):
+    except (UnreadableFile, MemoryError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:  # noqa: BLE001  a decoder written in Rust panics with what is no Exception
         raise UnreadableFile(f"{ref}: pixel data ({syntax.name}) cannot be decoded; the file is damaged") from None
     if decoded.shape != shape or decoded.dtype.itemsize != unsigned.itemsize:
         raise UnreadableFile(f"{ref}: decoded to {decoded.dtype} {decoded.shape}, the header says {unsigned} {shape}")
     return np.ascontiguousarray(decoded).astype(decoded.dtype.newbyteorder("="), copy=False).view(unsigned)
+
+
+def _check_announced(dataset: Dataset, syntax: UID, shape: tuple[int, int], ref: FileRef) -> None:
+    """Decoders make room for what the code stream says: let it say what the header says."""
+    found = announced(next(generate_frames(dataset.PixelData, number_of_frames=1)), syntax)
+    if found is None:
+        return
+    rows = found.rows or shape[0]
+    if (rows, found.columns) != shape or found.components != 1:
+        raise UnreadableFile(
+            f"{ref}: the compressed image is {found.columns} x {rows} pixels of {found.components} samples, "
+            f"the header says {shape[1]} x {shape[0]} of 1"
+        )

@@ -13,6 +13,7 @@ from dicom_node.dicom.provenance import Provenance
 from dicom_node.dicom.reading import LoadedVolume, read_volume
 from dicom_node.errors import CorrectorFailed, NodeError
 from dicom_node.worker.guards import check
+from dicom_node.worker.memory import is_exhausted
 
 Step = Callable[[str], None]
 """Told the name of each step as it begins: `read`, `correct`, `derive`."""
@@ -111,8 +112,8 @@ def _correct(spec: CorrectorSpec, corrector: Corrector, loaded: Mapping[str, Loa
         return corrector.correct(inputs)
     except NodeError:
         raise
-    except MemoryError:
-        raise
-    except (Exception, SystemExit, KeyboardInterrupt) as error:  # noqa: BLE001  a plugin may raise anything
+    except BaseException as error:  # noqa: BLE001  a plugin may raise anything
+        if is_exhausted(error):
+            raise MemoryError from None
         # The exception's text may quote header values, so only its type and place are kept.
         raise CorrectorFailed(f"corrector {spec.name} raised {logs.place(error)}") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import threading
 import time
@@ -21,11 +22,13 @@ from dicom_node.errors import (
     LedgerError,
     NodeError,
     PluginError,
+    TooLarge,
 )
 from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import Job, JobInput, Lease, OutputInstance, OutputSeries
 from dicom_node.plugins.catalogue import Catalogue
 from dicom_node.plugins.parameters import resolve
+from dicom_node.worker.memory import MEGABYTE, Memory
 from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.pipeline import Outcome, Task, run
 
@@ -55,6 +58,7 @@ class Worker:
         build: Callable[[CorrectorSpec, str, str, Mapping[str, ParameterValue]], Corrector],
         clock: Clock = time.time,
         beat: Callable[[], None] = lambda: None,
+        memory: Memory | None = None,
     ) -> None:
         self.owner = owner
         self._device = device
@@ -66,6 +70,7 @@ class Worker:
         self._build = build
         self._clock = clock
         self._beat = beat
+        self._memory = memory
         self._warm: dict[str, Corrector] = {}
 
     def warm_up(self, correctors: Iterable[str]) -> None:
@@ -104,7 +109,9 @@ class Worker:
         working = None
         try:
             working = self._outbox.open(job.id, lease.token)
-            outcome = run(self._task(job), self._corrector(job), working, lambda name: log.info("job_step", step=name))
+            task = self._task(job)
+            self._make_room(task)
+            outcome = run(task, self._corrector(job), working, lambda name: log.info("job_step", step=name))
             faults.reach("worker.derived")
             if outcome.derived is None:
                 self._outbox.discard(working)
@@ -136,10 +143,29 @@ class Worker:
         except MemoryError:
             self._discard(working)
             self._warm.clear()
-            self._failed(lease, PluginError("the series does not fit into this machine's memory"))
+            self._failed(lease, TooLarge(self._too_much()))
         except Exception as error:  # noqa: BLE001  a fault of ours over one series must not cost the process
             self._discard(working)
             self._failed(lease, DerivationError(f"the node itself failed over this input: {logs.place(error)}"))
+
+    def _make_room(self, task: Task) -> None:
+        """Refuse what cannot fit; what correctors of earlier jobs keep is let go first."""
+        if self._memory is None:
+            return
+        try:
+            self._memory.check(task.roles)
+        except TooLarge:
+            self._warm.clear()
+            gc.collect()
+            self._memory.check(task.roles)
+
+    def _too_much(self) -> str:
+        if self._memory is None:
+            return "the images, or what is made of them, do not fit into the memory of this machine"
+        return (
+            f"the images, or what is made of them, need more than the {self._memory.limit / MEGABYTE:.0f} MB of memory "
+            "that a worker may use: raise node.worker_memory_mb, or keep such series out of the route"
+        )
 
     def _failed(self, lease: Lease, error: NodeError) -> None:
         with self._database.begin() as tx:
@@ -214,8 +240,8 @@ class Worker:
                         self._ledger.heartbeat(tx, lease, self._lease_s, self._clock())
                 except LeaseLost:
                     return  # the result will be refused by its token
-                except LedgerError as error:
-                    log.warning("heartbeat_failed", code=error.code)
+                except (LedgerError, MemoryError) as error:
+                    log.warning("heartbeat_failed", code=type(error).__name__)
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
         thread.start()
