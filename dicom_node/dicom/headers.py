@@ -6,25 +6,23 @@ import hashlib
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from functools import cached_property, lru_cache
+from io import BufferedReader
+from typing import BinaryIO, Final, cast
 
-from pydicom.dataelem import DataElement, RawDataElement
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.multival import MultiValue
-from pydicom.sequence import Sequence
+from pydicom.charset import convert_encodings, default_encoding
+from pydicom.datadict import keyword_for_tag, private_dictionary_VR
 
 from dicom_node.contracts import FileRef, InstanceHeader, TagValue
-from dicom_node.dicom.parsing import PARSE_ERRORS, parse, quiet
+from dicom_node.dicom.elements import CONTRIBUTORS, MOST_ITEMS, Block, dictionary_vr, is_uid, walk
+from dicom_node.dicom.parsing import NEEDED_UIDS, quiet
+from dicom_node.dicom.plain_values import plain_value
 from dicom_node.dicom.tags import NODE_MANUFACTURER, PRIVATE_CREATOR, PRIVATE_GROUP
 from dicom_node.errors import StorageFailed, UnreadableFile
 
-_LONGEST_VALUE = 1024
-_DEEPEST = 2
-_MOST_ITEMS = 16
-_INTEGER_VR = frozenset({"IS", "US", "SS", "UL", "SL", "UV", "SV", "US or SS"})
-_REAL_VR = frozenset({"DS", "FL", "FD"})
-_BULK_VR = frozenset({"OB", "OW", "OF", "OD", "OL", "OV", "OB or OW", "US or OW", "US or SS or OW"})
-_PER_FRAME = 0x52009230
+_CHARACTER_SET: Final = 0x00080005
+_PIXEL_REPRESENTATION: Final = 0x00280103
+_MANUFACTURER: Final = 0x00080070
 
 
 def read_header(ref: FileRef, *, digest: bool = True) -> InstanceHeader:
@@ -61,60 +59,89 @@ def open_ref(ref: FileRef) -> BinaryIO:
 
 def header_from(stream: BinaryIO, ref: FileRef, *, digest: bool = True) -> InstanceHeader:
     """The same for bytes that are already open; `ref` says where they lie."""
-    dataset = parse(stream, ref, pixels=False)
+    try:
+        elements = walk(stream, ref)
+        sha256 = _sha256(stream) if digest else ""
+    except OSError as error:
+        raise StorageFailed(f"{ref}: cannot be read ({error.strerror})") from error
+    root = elements.root
+    for tag, keyword in NEEDED_UIDS.items():
+        value = root.text(tag)
+        if not is_uid(value):
+            raise UnreadableFile(
+                f"{ref}: {keyword} is {'no UID' if value else 'missing; not a DICOM image, or truncated'}"
+            )
     with quiet():
-        patient = _patient_key(dataset)  # before anything is decoded: it wants the stored bytes
-        tags = dict(_flatten(dataset, depth=0))
-        own = _is_own(dataset)
+        tags = dict(_flatten(root, _Context(root), depth=0))
     return InstanceHeader(
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        sop_class_uid=str(dataset.SOPClassUID),
-        series_instance_uid=str(dataset.SeriesInstanceUID),
-        study_instance_uid=str(dataset.StudyInstanceUID),
-        transfer_syntax_uid=str(dataset.file_meta.TransferSyntaxUID),
-        patient_key=patient,
+        sop_instance_uid=root.text(0x00080018),
+        sop_class_uid=root.text(0x00080016),
+        series_instance_uid=root.text(0x0020000E),
+        study_instance_uid=root.text(0x0020000D),
+        transfer_syntax_uid=elements.transfer_syntax_uid,
+        patient_key=_patient_key(root),
         tags=tags,
         file=ref,
-        sha256=_sha256(stream) if digest else "",
-        own_output=own,
+        sha256=sha256,
+        own_output=_is_own(root),
     )
 
 
 def _sha256(stream: BinaryIO) -> str:
     stream.seek(0)
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
+    return hashlib.file_digest(cast(BufferedReader, stream), "sha256").hexdigest()
 
 
-def _flatten(dataset: Dataset, depth: int) -> Iterator[tuple[str, TagValue]]:
-    for tag in sorted(dataset.keys()):
-        raw = dataset.get_item(tag)
-        if tag == _PER_FRAME or (tag.is_private and tag.element <= 0xFF):
+class _Context:
+    """What the values of a data set depend on."""
+
+    def __init__(self, block: Block, outer: _Context | None = None) -> None:
+        self._block = block
+        self._outer = outer
+
+    @cached_property
+    def encodings(self) -> list[str]:
+        """Python codecs of the character set, the outer data set's where this one names none (PS3.3 C.12.1.1.2)."""
+        found = self._block.values.get(_CHARACTER_SET)
+        if found is None:
+            return [default_encoding] if self._outer is None else self._outer.encodings
+        named = found[1].decode("ascii", "replace").rstrip(" \0").split("\\")
+        return list(convert_encodings([part.strip() for part in named]))
+
+    @cached_property
+    def signed(self) -> bool:
+        """Whether ambiguous elements are signed."""
+        if _PIXEL_REPRESENTATION in self._block.values or self._outer is None:
+            return self._block.number(_PIXEL_REPRESENTATION) == 1
+        return self._outer.signed
+
+
+def _flatten(block: Block, context: _Context, depth: int) -> Iterator[tuple[str, TagValue]]:
+    for tag in sorted(block.values.keys() | block.sequences.keys()):
+        if (items := block.sequences.get(tag)) is not None:
+            yield from _items(tag, items, context, depth)
             continue
-        if isinstance(raw, RawDataElement) and raw.VR not in ("SQ", None) and raw.length > _LONGEST_VALUE:
+        name, vr = _private(block, tag) if tag >> 16 & 1 else _public(tag)
+        if not name:
             continue
-        try:
-            element = dataset[tag]
-        except PARSE_ERRORS:
-            continue  # one malformed element must not cost the whole header
-        if element.VR == "SQ":
-            if depth < _DEEPEST and not tag.is_private:
-                yield from _items(element, depth)
-            continue
-        name = _name(element)
-        value = _plain(element) if name else None
+        said, raw = block.values[tag]
+        if said is not None and (said != "UN" or vr is None):
+            vr = said
+        if vr == "US or SS":
+            vr = "SS" if context.signed else "US"
+        value = plain_value(
+            tag, vr or "UN", raw, explicit=block.explicit, little=block.little, encodings=context.encodings
+        )
         if value is not None:
             yield name, value
 
 
-def _items(element: DataElement, depth: int) -> Iterator[tuple[str, TagValue]]:
+def _items(tag: int, items: list[Block], outer: _Context, depth: int) -> Iterator[tuple[str, TagValue]]:
+    keyword = _public(tag)[0]
     merged: dict[str, list[TagValue]] = {}
-    items = element.value if isinstance(element.value, Sequence) else ()
-    for item in items[:_MOST_ITEMS]:
-        for name, value in _flatten(item, depth + 1):
-            merged.setdefault(f"{element.keyword}.{name}", []).append(value)
+    for item in items[:MOST_ITEMS]:
+        for name, value in _flatten(item, _Context(item, outer), depth + 1):
+            merged.setdefault(f"{keyword}.{name}", []).append(value)
     for name, values in merged.items():
         if len(values) == 1:
             yield name, values[0]
@@ -122,64 +149,43 @@ def _items(element: DataElement, depth: int) -> Iterator[tuple[str, TagValue]]:
             yield name, tuple(part for value in values for part in (value if isinstance(value, tuple) else (value,)))
 
 
-def _name(element: DataElement) -> str:
-    if not element.tag.is_private:
-        return element.keyword
-    creator = str(element.private_creator or "").strip()
-    return f"{element.tag.group:04x},{creator},{element.tag.element & 0xFF:02x}" if creator else ""
+@lru_cache(maxsize=8192)
+def _public(tag: int) -> tuple[str, str | None]:
+    """Keyword and VR of the data dictionary, an empty keyword where it does not know the tag."""
+    return keyword_for_tag(tag), dictionary_vr(tag)
 
 
-def _plain(element: DataElement) -> TagValue | None:
-    """The value without pydicom's types; None when empty, bulk, too long or not convertible."""
-    value = element.value
-    if value is None or element.VR in _BULK_VR or (isinstance(value, str | bytes) and len(value) > _LONGEST_VALUE):
-        return None
+def _private(block: Block, tag: int) -> tuple[str, str | None]:
+    """Name by group, creator and element byte; empty for creators themselves, and what has none."""
+    group, element = tag >> 16, tag & 0xFFFF
+    creator = block.text(group << 16 | element >> 8) if element > 0xFF else ""
+    if not creator:
+        return "", None
+    return f"{group:04x},{creator},{element & 0xFF:02x}", _private_vr(tag, creator)
+
+
+@lru_cache(maxsize=8192)
+def _private_vr(tag: int, creator: str) -> str | None:
     try:
-        if isinstance(value, MultiValue | list | tuple):
-            many = tuple(_scalar(part, element.VR) for part in value)
-            return many if any(part != "" for part in many) else None
-        one = _scalar(value, element.VR)
-    except (ValueError, TypeError, OverflowError):
+        return str(private_dictionary_VR(tag, creator))
+    except KeyError:
         return None
-    return None if one == "" else one
 
 
-def _scalar(value: Any, vr: str) -> str | int | float:
-    if value is None or value == "":
-        return ""
-    if isinstance(value, bytes):
-        text = value.rstrip(b"\0 ").decode("ascii")
-        if not text.isprintable():
-            raise ValueError("binary value of unknown VR")
-        return text
-    if vr in _INTEGER_VR:
-        return int(value)
-    if vr in _REAL_VR:
-        return float(value)
-    return str(value).strip()
-
-
-def _patient_key(dataset: FileDataset) -> str:
-    identity = [_bytes(dataset, 0x00100020), _bytes(dataset, 0x00100021)]
+def _patient_key(root: Block) -> str:
+    identity = [_stored(root, 0x00100020), _stored(root, 0x00100021)]
     if not identity[0]:
-        identity = [b"study", str(dataset.StudyInstanceUID).encode()]
+        identity = [b"study", root.text(0x0020000D).encode()]
     return hashlib.sha256(b"\0".join(identity)).hexdigest()
 
 
-def _bytes(dataset: FileDataset, tag: int) -> bytes:
+def _stored(root: Block, tag: int) -> bytes:
     """Bytes of a text element as stored: decoding would make equal what is not, or fail."""
-    element = dataset.get_item(tag)
-    if element is None or element.value is None:
-        return b""
-    value = element.value
-    return (value if isinstance(value, bytes) else str(value).encode()).strip(b" \0")
+    return root.values.get(tag, (None, b""))[1].strip(b" \0")
 
 
-def _is_own(dataset: FileDataset) -> bool:
-    if any(creator == PRIVATE_CREATOR for creator in dataset.private_creators(PRIVATE_GROUP)):
+def _is_own(root: Block) -> bool:
+    creators = (tag for tag in root.values if tag >> 16 == PRIVATE_GROUP and 0x10 <= tag & 0xFFFF <= 0xFF)
+    if any(root.text(tag) == PRIVATE_CREATOR for tag in creators):
         return True
-    try:
-        equipment = dataset.get("ContributingEquipmentSequence") or ()
-        return any(item.get("Manufacturer") == NODE_MANUFACTURER for item in equipment)
-    except PARSE_ERRORS:
-        return False
+    return any(item.text(_MANUFACTURER) == NODE_MANUFACTURER for item in root.sequences.get(CONTRIBUTORS, ()))
