@@ -33,6 +33,7 @@ from dicom_node.metrics import NodeStatus
 from dicom_node.planning import new_job
 from dicom_node.plugins.catalogue import Catalogue
 from dicom_node.testing.series import SyntheticSeries
+from dicom_node.worker import process
 from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.process import Worker
 
@@ -70,11 +71,11 @@ class Bench:
         self.job_id = job.id
         self.warnings: list[str] = []
 
-    def run(self, act: Act) -> Job:
+    def run(self, act: Act, beat: Callable[[], None] = lambda: None) -> Job:
         """Let the worker work until nothing is due."""
         worker = Worker(
             owner="w", device="cpu", lease_s=30, database=self.database, ledger=self.ledger, outbox=self.outbox,
-            catalogue=Catalogue({"toy": SPEC}), build=lambda *_: Toy(act),
+            catalogue=Catalogue({"toy": SPEC}), build=lambda *_: Toy(act), beat=beat,
         )  # fmt: skip
         while worker.step():
             time.sleep(0.005)
@@ -120,6 +121,22 @@ def exits(volume: Volume) -> object:
     raise SystemExit(3)
 
 
+class Panic(BaseException):
+    """What extensions written in Rust raise."""
+
+
+def panics(volume: Volume) -> object:
+    raise Panic("CANARY^NAME")
+
+
+def exhausts(volume: Volume) -> object:
+    raise MemoryError("CANARY^NAME")
+
+
+def exhausts_as_torch_does(volume: Volume) -> object:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: CANARY^NAME")
+
+
 def not_finite(volume: Volume) -> object:
     pixels = volume.pixels.copy()
     pixels[0, 0, 0] = np.nan
@@ -144,6 +161,9 @@ def beyond_its_limits(volume: Volume) -> object:
     [
         (raises, "CorrectorFailed"),
         (exits, "CorrectorFailed"),
+        (panics, "CorrectorFailed"),
+        (exhausts, "TooLarge"),
+        (exhausts_as_torch_does, "TooLarge"),
         (lambda volume: None, "CorrectorFailed"),
         (wrong_shape, "CorrectorFailed"),
         (alters_its_input, "CorrectorFailed"),
@@ -182,6 +202,19 @@ def test_a_fault_of_the_node_ends_the_job_not_the_process(
     printed = capsys.readouterr()
     assert "ValueError at" in (job.error or "")
     assert "CANARY" not in printed.out + printed.err + (job.error or "")
+
+
+def test_a_worker_that_computes_shows_that_it_lives(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_BEAT_S", 0.01)
+    beats: list[int] = []
+
+    def slow(volume: Volume) -> Correction:
+        enough = len(beats) + 5
+        while len(beats) < enough:
+            time.sleep(0.01)
+        return brighter(volume)
+
+    assert bench.run(slow, beat=lambda: beats.append(1)).state is JobState.DERIVED
 
 
 def test_a_retry_by_the_operator_gets_a_fresh_budget(bench: Bench) -> None:
