@@ -10,7 +10,6 @@ from typing import Any, cast
 
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.fsm import InvalidEventError
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.transport import AddressInformation, AssociationSocket
@@ -40,7 +39,7 @@ class _RequestingEntity(AE):
         self.network_timeout = None
 
     def _create_socket(self, assoc: Association, address: AddressInformation, tls_args: Any) -> AssociationSocket:
-        assoc.dul.run = partial(_run, assoc.dul.run)  # type: ignore[method-assign]
+        assoc.dul.run = partial(_run, assoc, assoc.dul.run)  # type: ignore[method-assign]
         assoc._serve_request = partial(_give_back, assoc)  # type: ignore[method-assign]
         return PeerSocket(assoc, address, self._peer, self._context)
 
@@ -72,6 +71,7 @@ def association(peer: PeerSection, our_ae: str, contexts: Sequence[PresentationC
     try:
         if not found.is_established:
             raise PeerUnreachable(f"{name(peer)}: {_why_not(found, transport)}")
+        _leave_what_we_offered(found)
         yield found
         if found.is_established:
             found.release()
@@ -88,12 +88,23 @@ def name(peer: PeerSection) -> str:
     return f"peer {peer.ae_title} at {peer.host}:{peer.port}"
 
 
-def _run(reactor: Callable[[], None]) -> None:
-    """The library's thread; a peer can bring its state machine out of step, which ends the association, not more."""
+def _run(found: Association, reactor: Callable[[], None]) -> None:
+    """The library's thread; what a peer's bytes do to its state machine ends the association, and not more."""
     try:
         reactor()
-    except InvalidEventError:
-        log.warning("association_out_of_step")
+    except Exception as problem:  # noqa: BLE001  it decodes whatever the peer sends, and raises whatever comes of it
+        log.warning("association_out_of_step", code=type(problem).__name__)
+        found.dimse.msg_queue.put((None, None))
+
+
+def _leave_what_we_offered(found: Association) -> None:
+    """Forget contexts with a transfer syntax that was not proposed (PS3.8 9.3.3.2): nothing can be encoded for them."""
+    proposed = {context.context_id: context.transfer_syntax for context in found.requestor.requested_contexts}
+    found._accepted_cx = {
+        number: context
+        for number, context in found._accepted_cx.items()
+        if context.transfer_syntax[0] in proposed.get(number, [])
+    }
 
 
 def _give_back(found: Association, message: Any, context_id: int) -> None:

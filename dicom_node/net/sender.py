@@ -119,9 +119,9 @@ class Sender:
         try:
             with requestor.association(self._peer, self._our_ae, [build_context(VERIFICATION)]) as found:
                 answer = found.send_c_echo()
-        except RuntimeError as problem:
-            # pynetdicom's, where the peer was quicker than the request.
-            raise PeerUnreachable(f"{self._name}: ended the association before C-ECHO") from problem
+        except (RuntimeError, ValueError) as problem:
+            # pynetdicom's: the peer was quicker than the request, or accepted no context for it.
+            raise PeerUnreachable(f"{self._name}: accepts no C-ECHO") from problem
         if answer.get("Status") != _SUCCESS:
             raise PeerUnreachable(f"{self._name}: no answer to C-ECHO")
 
@@ -208,7 +208,7 @@ class Sender:
         except _EndlessFindError:
             return Verification(f"status only: {FIND_FAILED}, the peer answers without end")
         except RuntimeError as problem:
-            # pynetdicom's, where the peer was quicker than the request.
+            # pynetdicom's: the peer was quicker than the request.
             raise PeerUnreachable(f"{self._name}: ended the association before C-FIND") from problem
         if present is None:
             return Verification("status only: the peer does not list instances")
