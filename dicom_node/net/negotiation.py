@@ -17,6 +17,7 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from dicom_node.net.access import Refusal
 from dicom_node.net.pdu import MAXIMUM_PDU, AbortReason, ProtocolViolation
 from dicom_node.net.storage_classes import VERIFICATION, is_storage, supported_contexts
 
@@ -24,6 +25,7 @@ _ACCEPTED, _USER_REJECTED = 0, 1
 _APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")
 _SERVICE_USER = 1
 _MOST_CONTEXTS = 128
+_VERSION = slice(6, 8)
 
 
 @dataclass(frozen=True)
@@ -65,17 +67,23 @@ def read_request(pdu: bytes) -> Request:
         primitive = request.to_primitive()
         contexts: Sequence[PresentationContext] = primitive.presentation_context_definition_list
         stores = any(is_storage(str(context.abstract_syntax)) for context in contexts)
-        complete = bool(contexts) and primitive.application_context_name == _APPLICATION_CONTEXT
         calling, called = str(primitive.calling_ae_title).strip(), str(primitive.called_ae_title).strip()
     except Exception as problem:  # noqa: BLE001  the library raises whatever its parser stumbles over
         raise ProtocolViolation(
             f"an association request that cannot be read ({type(problem).__name__})", AbortReason.INVALID_VALUE
         ) from None
-    if not complete or len(contexts) > _MOST_CONTEXTS:
-        raise ProtocolViolation(
-            "an association request without usable presentation contexts", AbortReason.INVALID_VALUE
-        )
+    if not 0 < len(contexts) <= _MOST_CONTEXTS:
+        raise ProtocolViolation("an association request without presentation contexts", AbortReason.INVALID_VALUE)
     return Request(calling, called, stores, primitive, pdu)
+
+
+def unservable(request: Request) -> Refusal | None:
+    """Why a request cannot be served whoever asks: protocol version and application context (PS3.8 9.3.2, 9.3.4)."""
+    if not int.from_bytes(request.pdu[_VERSION], "big") & 1:
+        return Refusal(1, 2, 2, "protocol version 1 is not among those offered")
+    if request.primitive.application_context_name != _APPLICATION_CONTEXT:
+        return Refusal(1, 1, 2, "application context is not that of DICOM")
+    return None
 
 
 def accept(request: Request) -> tuple[bytes, Mapping[int, Accepted]]:

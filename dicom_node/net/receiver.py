@@ -24,7 +24,7 @@ from dicom_node.net.access import LOCAL_LIMIT, Refusal, refusal
 from dicom_node.net.board import Place
 from dicom_node.net.connection import Connection, PeerLeft, PeerSilent
 from dicom_node.net.listener import ListeningSocket, accept_until
-from dicom_node.net.negotiation import Request, accept, read_request
+from dicom_node.net.negotiation import Request, accept, read_request, unservable
 from dicom_node.net.pdu import REQUEST_CEILING, AbortReason, Pdu, ProtocolViolation, abort, reject
 from dicom_node.net.pending import Pending
 from dicom_node.net.spool import Spool
@@ -36,6 +36,8 @@ log = logs.get("net.receiver")
 _AFTER_ABORT_S: Final = 5.0
 _AGAIN_S: Final = 1.0
 _LINGER_S: Final = 2.0
+_COMPLAIN_S: Final = 1.0
+"""Least time between two complaints about callers [s]."""
 
 
 class Receiver:
@@ -63,6 +65,8 @@ class Receiver:
         self._held: set[Connection] = set()
         self._unrecorded: list[AssociationClosed] = []
         self._lock = threading.Lock()
+        self._complained_at = -_COMPLAIN_S
+        self._unsaid = 0
 
     def serve(self, stop: threading.Event, beat: Callable[[], None] = lambda: None) -> None:
         """Accept until `stop`, then let running associations finish for `node.drain_s`, then abort them.
@@ -110,12 +114,22 @@ class Receiver:
             return len(self._held)
 
     def _take(self, connected: socket.socket, address: str, tls: bool) -> None:
-        connection = Connection(connected, address)
+        try:
+            connection = Connection(connected, address)
+        except OSError:  # gone already
+            connected.close()
+            return
         with self._lock:
             self._held.add(connection)
         if self._pending.add(connection):
             self._place.count("timeouts")
-        threading.Thread(target=_here(self._run, connection, tls), daemon=True).start()
+        try:
+            threading.Thread(target=_here(self._run, connection, tls), daemon=True).start()
+        except RuntimeError:  # no more threads: the loop that accepts must outlive it
+            log.error("connection_refused", reason="the machine gives no more threads")
+            self._place.count("rejected_limit")
+            self._forget(connection)
+            connection.close()
 
     def _run(self, connection: Connection, tls: bool) -> None:
         """The whole life of one connection."""
@@ -129,13 +143,16 @@ class Receiver:
             log.debug("connection_left")
         except ProtocolViolation as problem:
             self._place.count("rejected_request")
-            log.warning("connection_refused", reason=str(problem))
+            self._complain("connection_refused", str(problem))
         except (OSError, NodeError) as problem:
             log.error("connection_failed", code=type(problem).__name__, reason=logs.place(problem))
         finally:
-            self._pending.remove(connection)
-            with self._lock:
-                self._held.discard(connection)
+            self._forget(connection)
+
+    def _forget(self, connection: Connection) -> None:
+        self._pending.remove(connection)
+        with self._lock:
+            self._held.discard(connection)
 
     def _converse(self, connection: Connection, tls: bool) -> None:
         if tls and self._tls is not None and self._config.node.tls is not None:
@@ -149,7 +166,7 @@ class Receiver:
             connection.send(abort(problem.reason))
             connection.linger(_LINGER_S)
             raise
-        refused = refusal(
+        refused = unservable(request) or refusal(
             self._config.access,
             self._config.node.ae_title,
             calling_ae=request.calling_ae,
@@ -183,9 +200,19 @@ class Receiver:
 
     def _reject(self, connection: Connection, refused: Refusal, counter: str) -> None:
         self._place.count(counter)
-        log.warning("association_rejected", reason=refused.text)
+        self._complain("association_rejected", refused.text)
         connection.send(reject(refused.result, refused.source, refused.reason))
         connection.linger(_LINGER_S)
+
+    def _complain(self, event: str, reason: str) -> None:
+        """Log, but not once for each of ten thousand port scans."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._complained_at + _COMPLAIN_S:
+                self._unsaid += 1
+                return
+            unsaid, self._unsaid, self._complained_at = self._unsaid, 0, now
+        log.warning(event, reason=reason, unsaid=unsaid)
 
     def _serve(self, connection: Connection, request: Request) -> None:
         self._place.count("associations")
