@@ -7,13 +7,18 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from dicom_node import logs
 from dicom_node.durable import storage_error, sync_folder
 from dicom_node.errors import StorageFailed
+
+_MOST_SYNCS: Final = 8
 
 
 class ArchiveStore:
@@ -70,8 +75,12 @@ class ArchiveStore:
         Raises:
             StorageFull, StorageFailed: the disk refuses.
         """
-        for folder in sorted({path.parent for path in placed}):
-            sync_folder(folder)
+        folders = sorted({path.parent for path in placed})
+        if not folders:
+            return
+        # At once, because the kernel then flushes the disk for many of them together.
+        with ThreadPoolExecutor(min(len(folders), _MOST_SYNCS)) as pool:
+            deque(pool.map(sync_folder, folders), maxlen=0)
 
     def holds(self, sop_instance_uid: str) -> bool:
         """Whether a file lies in the instance's place."""

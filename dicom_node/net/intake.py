@@ -76,7 +76,7 @@ class Intake:
         self._ledger = ledger
         self._store = store
         self._journals = journals
-        self._spool = spool
+        self._spool = f"{spool}/"
         self._quarantine = quarantine
         self._quiet_s = quiet_s
         self._plan = plan
@@ -139,7 +139,7 @@ class Intake:
             self._index.quarantine(tx, [*unreadable, *conflicts], now)
         faults.reach("intake.committed")
         for received in done:
-            if received.path.is_relative_to(self._spool):
+            if str(received.path).startswith(self._spool):
                 received.path.unlink(missing_ok=True)
                 faults.reach("intake.unlinked")
         for one in (*unreadable, *conflicts):
