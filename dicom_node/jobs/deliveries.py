@@ -13,6 +13,7 @@ from dicom_node.database.values import short
 from dicom_node.errors import DeliveryError, LeaseLost, NodeError, WorkerLost
 from dicom_node.jobs import rows
 from dicom_node.jobs import tables as t
+from dicom_node.jobs.clock import calm_clock
 from dicom_node.jobs.model import Delivery, DeliveryLease
 from dicom_node.jobs.retry import RetryPolicy
 from dicom_node.jobs.states import DeliveryState, JobState
@@ -44,8 +45,10 @@ class DeliveryLedger:
             now: UTC [s].
             exclude_peers: peers that are being sent to; what waits for them stays free of a lease, and of its losses.
         """
-        row = t.deliveries.c
-        expired = select(t.deliveries).where(row.state == DeliveryState.LEASED, row.expires_at < now)
+        row, state = t.deliveries.c, DeliveryState
+        longest = self._delivery_retry.max_backoff_s
+        calm_clock(tx, t.deliveries, now, waiting=state.PENDING, leased=state.LEASED, longest_wait_s=longest)
+        expired = select(t.deliveries).where(row.state == state.LEASED, row.expires_at < now)
         for lost in tx.execute(expired).all():
             self._lose_delivery(tx, lost, now, "the lease expired")
         claimed = claim_delivery(tx, owner, lease_s, now, exclude_peers)

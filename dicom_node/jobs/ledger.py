@@ -16,6 +16,7 @@ from dicom_node.database.values import StoredPaths, dump, short
 from dicom_node.errors import LeaseLost, NodeError, RequestError, WorkerLost
 from dicom_node.jobs import rows
 from dicom_node.jobs import tables as t
+from dicom_node.jobs.clock import calm_clock
 from dicom_node.jobs.deliveries import DeliveryLedger
 from dicom_node.jobs.model import Job, JobEvent, Lease, NewJob, OutputSeries
 from dicom_node.jobs.replay import cancel_job, replay_job
@@ -89,6 +90,8 @@ class JobLedger(DeliveryLedger):
     def lease(self, tx: Connection, owner: str, lease_s: float, now: float) -> Lease | None:
         """Lease the job that has waited longest, None when none is due. Expired leases are taken back first."""
         row = t.jobs.c
+        longest = self._retry.max_backoff_s
+        calm_clock(tx, t.jobs, now, waiting=JobState.QUEUED, leased=JobState.LEASED, longest_wait_s=longest)
         expired = select(t.jobs).where(row.state == JobState.LEASED, row.expires_at < now)
         for lost in tx.execute(expired.with_for_update(key_share=True, skip_locked=True)).all():
             self._lose(tx, lost, now, "the lease expired")

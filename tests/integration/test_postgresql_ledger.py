@@ -26,6 +26,7 @@ from dicom_node.jobs import JobLedger, JobState
 
 _UNIT = Path(__file__).parents[1] / "unit"
 sys.path[:0] = [str(_UNIT / "jobs"), str(_UNIT / "archive")]
+import clock_behaviours  # noqa: E402
 import index_behaviours  # noqa: E402
 import ledger_behaviours  # noqa: E402
 
@@ -117,6 +118,10 @@ class TestDelivery(ledger_behaviours.DeliveryBehaviour):
 
 
 class TestLooking(ledger_behaviours.LookingBehaviour):
+    pass
+
+
+class TestClock(clock_behaviours.ClockBehaviour):
     pass
 
 
