@@ -50,13 +50,19 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 def over_tls(
-    port: int, ca: Path, own: Identity | None = None, *, ae_title: str = "STORESCP", check_host: bool = True
+    port: int,
+    ca: Path,
+    own: Identity | None = None,
+    *,
+    ae_title: str = "STORESCP",
+    check_host: bool = True,
+    timeout_s: float = 20,
 ) -> PeerSection:
     """A peer on loopback that speaks TLS."""
     section = TlsClientSection(
         ca=ca, certificate=own.certificate if own else None, key=own.key if own else None, check_host=check_host
     )
-    return PeerSection(ae_title=ae_title, host="127.0.0.1", port=port, timeout_s=1.5, tls=section)
+    return PeerSection(ae_title=ae_title, host="127.0.0.1", port=port, timeout_s=timeout_s, tls=section)
 
 
 def tls_options(identity: Identity, ca: Path, *, mutual: bool = True) -> tuple[str, ...]:
@@ -141,7 +147,7 @@ def test_peers_that_speak_no_tls_are_left_in_time_and_charged_nothing(
     dispatching: Dispatching, authority: Authority, manner: Callable[[Call], None] | None, says: str
 ) -> None:
     with HostilePeer(Manners(connected=manner)) as there:
-        sending = dispatching({"pacs": over_tls(there.port, authority.certificate)})
+        sending = dispatching({"pacs": over_tls(there.port, authority.certificate, timeout_s=1)})
         job = sending.derived("a", {"ct": SyntheticSeries(slices=1)}, ("pacs",))
         begun = time.monotonic()
         sending.attempt()
