@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from dicom_node.archive.index import ArchiveIndex
 from dicom_node.archive.store import ArchiveStore
 from dicom_node.compose.ledger import make_ledger
@@ -13,8 +15,8 @@ from dicom_node.net.journals import Journals
 from dicom_node.net.spool import SpoolFolders
 
 
-def make_intake(config: Config, database: Database) -> Intake:
-    """Intake into this configuration's archive."""
+def make_intake(config: Config, database: Database, submitted: Callable[[], None]) -> Intake:
+    """Intake into this configuration's archive; `submitted` tells workers of new jobs."""
     data_dir = config.node.data_dir.resolve()
     index, store, spool = ArchiveIndex(data_dir), ArchiveStore(data_dir / "archive"), data_dir / "spool"
     return Intake(
@@ -27,4 +29,5 @@ def make_intake(config: Config, database: Database) -> Intake:
         quarantine=data_dir / "quarantine",
         quiet_s=config.intake.quiet_s,
         plan=make_planner(config),
+        submitted=submitted,
     )

@@ -14,8 +14,16 @@ from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.process import Worker
 
 
-def make_worker(config: Config, database: Database, owner: str, beat: Callable[[], None], memory: Memory) -> Worker:
-    """A worker for the configured device; `beat` tells its supervisor that it lives."""
+def make_worker(
+    config: Config,
+    database: Database,
+    owner: str,
+    *,
+    beat: Callable[[], None],
+    derived: Callable[[], None],
+    memory: Memory,
+) -> Worker:
+    """A worker for the configured device; `beat` tells its supervisor that it lives, `derived` delivery of its work."""
     return Worker(
         owner=owner,
         device=config.node.device,
@@ -26,5 +34,6 @@ def make_worker(config: Config, database: Database, owner: str, beat: Callable[[
         catalogue=discover(),
         build=build,
         beat=beat,
+        derived=derived,
         memory=memory,
     )

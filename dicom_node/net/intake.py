@@ -33,6 +33,7 @@ log = logs.get("net.intake")
 
 _MOST_FILES: Final = 128
 """Files in one batch: enough to share a transaction and a sync, few enough to look into the journals in between."""
+_SHORTEST_PAUSE_S: Final = 0.001
 _LOOK_AGAIN_S: Final = 1.0
 """Longest pause between two looks for patients that have settled, and for receivers that are gone [s]."""
 
@@ -55,6 +56,7 @@ class Intake:
         quarantine: Path,
         quiet_s: float,
         plan: Plan,
+        submitted: Callable[[], None] = lambda: None,
         batch: int = _MOST_FILES,
     ) -> None:
         """Wire the intake.
@@ -69,6 +71,7 @@ class Intake:
             quarantine: folder for files that cannot be filed.
             quiet_s: quiet period of `intake.quiet_s` [s].
             plan: routing.
+            submitted: called after jobs were submitted.
             batch: most files filed in one transaction.
         """
         self._database = database
@@ -80,6 +83,7 @@ class Intake:
         self._quarantine = quarantine
         self._quiet_s = quiet_s
         self._plan = plan
+        self._submitted = submitted
         self._batch = batch
         self._recovered = self._swept = False
         self._waiting = True
@@ -108,6 +112,16 @@ class Intake:
         if trouble is not None:
             raise trouble  # and nobody is routed: the patient's newest images may be among what cannot be read
         return done + (self._route_one(now) if done or self._time_to_look(now) else 0)
+
+    def pause(self, longest_s: float, now: float) -> float:
+        """How long to wait before the next step, for what is known to end: somebody's quiet period [s].
+
+        Args:
+            longest_s: at most [s].
+            now: UTC [s].
+        """
+        until = longest_s if self._settles_at is None else self._settles_at - now
+        return min(longest_s, max(until, _SHORTEST_PAUSE_S))
 
     def _recover(self, now: float) -> int:
         removed = 0 if self._recovered else self._journals.recover(now)
@@ -260,6 +274,8 @@ class Intake:
             self._index.mark_routed(tx, patient.patient_key, patient.generation, explanations, now)
             faults.reach("intake.submitted")
         faults.reach("intake.routed")
+        if any(submitted):
+            self._submitted()
         for job in submitted:
             if job is not None:
                 log.info("job_submitted", job=job.id, route=job.route, corrector=job.corrector, version=job.version)

@@ -65,7 +65,13 @@ def end_with_parent() -> None:
         threading.Thread(target=_watch, args=(parent.sentinel,), name="parent-watch", daemon=True).start()
 
 
-def repeat(stop: threading.Event, step: Callable[[], bool], idle_s: float, beat: Callable[[], None]) -> None:
+def repeat(
+    stop: threading.Event,
+    step: Callable[[], bool],
+    idle_s: float,
+    beat: Callable[[], None],
+    wait: Callable[[float], object] | None = None,
+) -> None:
     """Repeat a step until told to stop; trouble around it (disk, database) is logged and tried again.
 
     Args:
@@ -73,16 +79,16 @@ def repeat(stop: threading.Event, step: Callable[[], bool], idle_s: float, beat:
         step: returns whether it found something to do.
         idle_s: pause when it did not [s].
         beat: called at each turn, for the supervisor.
+        wait: pauses for so many seconds at the most where there was nothing to do; `stop` ends it without one.
     """
     while not stop.is_set():
         beat()
         try:
-            pause = 0.0 if step() else idle_s
+            if not step():
+                (wait or stop.wait)(idle_s)
         except NodeError as error:
             log.error("step_failed", code=error.code, error=str(error))
-            pause = _TROUBLED_S
-        if pause:
-            stop.wait(pause)
+            stop.wait(_TROUBLED_S)
 
 
 def _watch(sentinel: int) -> None:

@@ -58,6 +58,7 @@ class Worker:
         build: Callable[[CorrectorSpec, str, str, Mapping[str, ParameterValue]], Corrector],
         clock: Clock = time.time,
         beat: Callable[[], None] = lambda: None,
+        derived: Callable[[], None] = lambda: None,
         memory: Memory | None = None,
     ) -> None:
         self.owner = owner
@@ -70,6 +71,7 @@ class Worker:
         self._build = build
         self._clock = clock
         self._beat = beat
+        self._derived = derived
         self._memory = memory
         self._warm: dict[str, Corrector] = {}
 
@@ -125,6 +127,7 @@ class Worker:
             with self._database.begin() as tx:
                 self._ledger.derived(tx, lease, outputs, outcome.warnings, dict(outcome.metrics), self._clock())
             faults.reach("worker.committed")
+            self._derived()
             log.info("job_derived", series=len(outputs), seconds=round(time.monotonic() - started, 3))
         except CorrectionRefused as refusal:
             self._discard(working)
