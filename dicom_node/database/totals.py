@@ -13,6 +13,8 @@ from dicom_node.database.metadata import metadata
 from dicom_node.database.statements import insert
 
 _FEW_WRITERS = 16
+_TABLES = {"job": "jobs", "delivery": "deliveries", "quarantined": "quarantine"}
+"""Tables whose counts have another name than they."""
 
 totals = Table(
     "totals",
@@ -54,3 +56,20 @@ def fold_totals(tx: Connection) -> int:
             )
         )
     return len(held)
+
+
+def recount(tx: Connection) -> None:
+    """Count everything afresh; while nothing else writes.
+
+    Args:
+        tx: write transaction.
+    """
+    found: dict[str, int] = {}
+    for name in list(read_totals(tx)):
+        table, _, state = name.partition(":")
+        rows = metadata.tables[_TABLES.get(table, table)]
+        count = select(func.count()).select_from(rows)
+        found[name] = tx.execute(count.where(rows.c.state == state) if state else count).scalar_one()
+    tx.execute(delete(totals))
+    if found:
+        tx.execute(totals.insert(), [{"name": name, "writer": 0, "amount": amount} for name, amount in found.items()])
