@@ -14,7 +14,7 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Final
 
 from dicom_node import logs
-from dicom_node.compose.ledger import make_ledger, open_database, owner
+from dicom_node.compose.ledger import open_database
 from dicom_node.compose.notices import make_book
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
@@ -113,7 +113,7 @@ class Supervisor:
             context = multiprocessing.get_context("spawn")
             self._board = self._make_board(context)
             for child in self._children:
-                self._start(context, database, child)
+                self._start(context, child)
             server.start()
             self._manager.keep_told(status.summary)
             self._watch(context, database)
@@ -147,8 +147,10 @@ class Supervisor:
         if left:
             log.info("outbox_swept", folders=left)
 
-    def _start(self, context: SpawnContext, database: Database, child: Child) -> None:
-        self._recover(database, child)
+    def _start(self, context: SpawnContext, child: Child) -> None:
+        """Start a child, without the ledger: what its predecessor held there it takes back itself."""
+        if child.kind == "receiver" and self._board is not None:
+            self._board.clear_seats(child.index)
         child.ready = Life(context)
         child.watch = Watch(child.ready, time.monotonic())
         shared = (self._listening, self._board) if child.kind == "receiver" else ()
@@ -159,21 +161,6 @@ class Supervisor:
         child.started_at = time.monotonic()
         child.pid = child.process.pid
         log.info("process_started", child=child.name, pid=child.pid, restarts=child.restarts)
-
-    def _recover(self, database: Database, child: Child) -> None:
-        """Take back what the child's predecessor held: nobody else can still be using its name.
-
-        What a receiver left in the spool is intake's; only its seats are given back here.
-        """
-        if child.kind == "receiver" and self._board is not None:
-            self._board.clear_seats(child.index)
-        name = owner(self.config, child.kind, child.index)
-        ledger, now = make_ledger(self.config), time.time()
-        with database.begin() as tx:
-            if child.kind == "worker":
-                ledger.release_worker(tx, name, now)
-            elif child.kind == "delivery":
-                ledger.release_delivery(tx, name, now)
 
     def _watch(self, context: SpawnContext, database: Database) -> None:
         announced = False
@@ -193,15 +180,15 @@ class Supervisor:
                 if self._hangs(child):
                     self._end_hung(child)
                 if child.process is None and time.monotonic() >= child.restart_at:
-                    self._restart(context, database, child)
+                    self._restart(context, child)
             if self._all_turn():
                 self._manager.alive()
 
-    def _restart(self, context: SpawnContext, database: Database, child: Child) -> None:
-        """Start a dead child again; a database or machine that refuses just now must not end the other processes."""
+    def _restart(self, context: SpawnContext, child: Child) -> None:
+        """Start a dead child again; a machine that refuses just now must not end the other processes."""
         try:
-            self._start(context, database, child)
-        except (NodeError, OSError) as error:
+            self._start(context, child)
+        except OSError as error:
             child.restart_at = time.monotonic() + child.pause_s
             log.error("restart_failed", child=child.name, code=type(error).__name__, error=str(error))
 

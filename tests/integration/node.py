@@ -31,11 +31,15 @@ class Node:
         folder: its data, configuration and log.
         peers: the `peers` section.
         settings: other sections, merged over the test's defaults.
+        command: what runs `dicom-node`.
+        environment: variables beside the test's own.
     """
 
     folder: Path
     peers: dict[str, Any]
     settings: dict[str, Any] = field(default_factory=dict)
+    command: tuple[str, ...] = tuple(COMMAND)
+    environment: dict[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     metrics_port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -66,11 +70,12 @@ class Node:
     def start(self, wait: bool = True) -> None:
         """Start it, and wait until it is ready."""
         self.write_config()
-        environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+        environment = {**os.environ, "OMP_NUM_THREADS": "2", **self.environment}
         with (self.folder / "node.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--config", str(self.config_path)], stdout=log, stderr=log, env=environment
-            )
+                [*self.command, "serve", "--config", str(self.config_path)],
+                stdout=log, stderr=log, env=environment, start_new_session=True,
+            )  # fmt: skip
         if wait:
             self.wait_ready()
 

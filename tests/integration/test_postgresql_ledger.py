@@ -1,14 +1,7 @@
 """The same promises on a real PostgreSQL, and those that only a server with many writers can break."""
 
-import os
-import pwd
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import threading
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,6 +10,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from postgresql import run_server
 from sqlalchemy import text
 
 from dicom_node.archive.model import Filing
@@ -34,57 +28,10 @@ steps = ledger_behaviours.steps
 index = index_behaviours.index
 
 
-class Server:
-    """A PostgreSQL of this module's own, on a Unix socket in its own folder."""
-
-    def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._folder = programs, folder
-        self._as_user: list[str] = []
-        if os.geteuid() == 0:
-            user = pwd.getpwnam("postgres")
-            os.chown(folder, user.pw_uid, user.pw_gid)
-            self._as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-        data = ["-D", str(folder / "data"), "-U", "node", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
-        subprocess.run([*self._as_user, str(programs / "initdb"), *data], check=True, capture_output=True, cwd=folder)
-        self.start()
-
-    def start(self) -> None:
-        where = ["-D", str(self._folder / "data"), "-k", str(self._folder), "-c", "listen_addresses="]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*self._as_user, str(self._programs / "postgres"), *where, "-c", "fsync=off"],
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-            )
-        end = time.monotonic() + 60
-        while not self._answers():
-            assert self._process.poll() is None, (self._folder / "log").read_text()
-            assert time.monotonic() < end, "PostgreSQL did not start"
-            time.sleep(0.05)
-
-    def _answers(self) -> bool:
-        ready = [str(self._programs / "pg_isready"), "-q", "-h", str(self._folder), "-d", "postgres", "-U", "node"]
-        return subprocess.run(ready, check=False).returncode == 0
-
-    def stop(self) -> None:
-        self._process.send_signal(signal.SIGINT)
-        self._process.wait(timeout=60)
-
-    def url(self, name: str = "postgres") -> str:
-        return f"postgresql+psycopg://node@/{name}?host={self._folder}"
-
-
 @pytest.fixture(scope="module")
 def server(need_program):
-    programs = need_program("initdb").resolve().parent
-    folder = Path(tempfile.mkdtemp(prefix="node-postgresql-"))
-    try:
-        server = Server(programs, folder)
+    with run_server(need_program("initdb").resolve().parent) as server:
         yield server
-        server.stop()
-    finally:
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")
