@@ -20,6 +20,8 @@ def main() -> None:
     from dicom_node.commands.application import app
 
     logs.configure(level="warning")
+    logs.catch_strays()
+    logs.forbid_core_dumps()
     try:
         app()
     except NodeError as error:

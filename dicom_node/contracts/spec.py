@@ -9,6 +9,9 @@ from types import MappingProxyType
 from dicom_node.contracts.volume import AXES, Units
 
 API_VERSION = 1
+_IDENTITY = ("patientname", "patientid", "birth", "accession", "physician", "operatorsname", "institution", "address",
+             "telephone", "otherpatient", "studyid", "admissionid")  # fmt: skip
+"""Tags whose keyword holds one of these tell who or where somebody is; no correction depends on that."""
 ParameterValue = str | int | float | bool
 
 
@@ -20,8 +23,9 @@ class Accepts:
         modality: DICOM Modality, e.g. `CT`.
         units: units in which the corrector wants the voxels.
         axes: axis order that it wants, one of `AXES`.
-        needs: DICOM keywords that must be present; the series is refused when one is missing.
-        wants: DICOM keywords carried when present.
+        needs: DICOM keywords that must be present; the series is refused when one is missing. None that tells who or
+            where the patient is.
+        wants: DICOM keywords carried when present, with the same limit.
     """
 
     modality: str
@@ -31,9 +35,16 @@ class Accepts:
     wants: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Check the axis order."""
+        """Check the axis order, and that no tag tells who the patient is.
+
+        Raises:
+            ValueError: unknown axes, or a tag that a corrector never gets.
+        """
         if self.axes not in AXES:
             raise ValueError(f"axes must be one of {AXES}, got {self.axes!r}")
+        for keyword in (*self.needs, *self.wants):
+            if any(word in keyword.lower() for word in _IDENTITY):
+                raise ValueError(f"a corrector does not get {keyword}: it tells who or where the patient is")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ def enter(kind: str, config: Config, index: int, ready: Life, *shared: object) -
         ready: set by the child when it is.
         shared: what a child of this kind is given beside: sockets and shared memory.
     """
+    logs.configure(process=f"{kind}-{index}")
+    logs.catch_strays()
     try:
         importlib.import_module(f"dicom_node.processes.{kind}").run(config, index, ready, *shared)
     except NodeError as error:
@@ -43,14 +45,15 @@ def enter(kind: str, config: Config, index: int, ready: Life, *shared: object) -
         sys.exit(1)
 
 
-def begin(name: str) -> threading.Event:
-    """Set up logging, signals and the watch over the supervisor; the event is set by SIGTERM."""
-    logs.configure(process=name)
-    threading.excepthook = lambda failed: log.error(
-        "thread_failed",
-        code=failed.exc_type.__name__,
-        error=logs.place(failed.exc_value) if failed.exc_value else "",
-    )
+def begin(name: str, *, foreign_code: bool = False) -> threading.Event:
+    """Set up logging, signals and the watch over the supervisor; the event is set by SIGTERM.
+
+    Args:
+        name: of the process, for its log lines.
+        foreign_code: the process runs plugins, of which nobody knows what they print.
+    """
+    logs.configure(process=name, stream=logs.withhold_output() if foreign_code else None)
+    logs.catch_strays()
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides

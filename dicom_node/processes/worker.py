@@ -17,7 +17,7 @@ from dicom_node.worker.memory import allowance
 
 def run(config: Config, index: int, ready: Life) -> None:
     """Work on jobs until SIGTERM, which lets the job in hand finish."""
-    stop = begin(f"worker-{index}")
+    stop = begin(f"worker-{index}", foreign_code=True)
     memory = allowance(config.node.worker_memory_mb, config.node.workers)
     memory.confine()
     name = owner(config, "worker", index)

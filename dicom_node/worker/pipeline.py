@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dicom_node import logs
-from dicom_node.contracts import Corrector, CorrectorSpec, ParameterValue, RoleInstance
+from dicom_node.contracts import Correction, Corrector, CorrectorSpec, ParameterValue, RoleInstance
 from dicom_node.dicom.derive import DerivedSet, derive
 from dicom_node.dicom.provenance import Provenance
 from dicom_node.dicom.reading import LoadedVolume, read_volume
 from dicom_node.errors import CorrectorFailed, NodeError
 from dicom_node.worker.guards import check
 from dicom_node.worker.memory import is_exhausted
+from dicom_node.worker.quotes import Quotes
 
 Step = Callable[[str], None]
 """Told the name of each step as it begins: `read`, `correct`, `derive`."""
@@ -81,7 +82,9 @@ def run(task: Task, corrector: Corrector, folder: Path, step: Step | None = None
     loaded = {role: read_volume(instances, task.spec.inputs[role]) for role, instances in sorted(task.roles.items())}
     step("correct")
     left_out = tuple(_left_out(role, item) for role, item in sorted(loaded.items()) if item.left_out)
-    correction = check(task.spec, {r: v.volume for r, v in loaded.items()}, _correct(task.spec, corrector, loaded))
+    quotes = Quotes(item.volume for item in loaded.values())
+    outcome = _correct(task.spec, corrector, loaded, quotes)
+    correction = _unquoted(check(task.spec, {r: v.volume for r, v in loaded.items()}, outcome), quotes)
     if not correction.changed:
         return Outcome(False, correction.reason, None, left_out + correction.warnings, correction.metrics)
     step("derive")
@@ -104,13 +107,22 @@ def _left_out(role: str, item: LoadedVolume) -> str:
     return f"{role}: {len(item.left_out)} localizer or reference images of the series are not part of the volume"
 
 
-def _correct(spec: CorrectorSpec, corrector: Corrector, loaded: Mapping[str, LoadedVolume]) -> object:
+def _unquoted(correction: Correction, quotes: Quotes) -> Correction:
+    return replace(
+        correction,
+        reason=quotes.without(correction.reason),
+        warnings=tuple(quotes.without(str(warning)) for warning in correction.warnings),
+    )
+
+
+def _correct(spec: CorrectorSpec, corrector: Corrector, loaded: Mapping[str, LoadedVolume], quotes: Quotes) -> object:
     inputs = {role: item.volume for role, item in loaded.items()}
     for volume in inputs.values():
         volume.pixels.flags.writeable = False  # an input that a corrector alters would hide what it changed
     try:
         return corrector.correct(inputs)
-    except NodeError:
+    except NodeError as error:
+        error.args = tuple(quotes.without(str(part)) for part in error.args)
         raise
     except BaseException as error:  # noqa: BLE001  a plugin may raise anything
         if is_exhausted(error):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +35,11 @@ class Result:
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
     """`run("correct", folder, "--json")`."""
     before = structlog.get_config()
+    # put back after the test: the command takes them for itself
+    for owner, name in ((sys, "excepthook"), (sys, "unraisablehook"), (threading, "excepthook")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    monkeypatch.setattr(logging.getLogger(), "handlers", list(logging.getLogger().handlers))
 
     def call(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["dicom-node", *map(str, arguments)])
