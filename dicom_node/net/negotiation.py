@@ -26,6 +26,10 @@ _APPLICATION_CONTEXT = UID("1.2.840.10008.3.1.1.1")
 _SERVICE_USER = 1
 _MOST_CONTEXTS = 128
 _VERSION = slice(6, 8)
+_FIXED_BYTES = 74
+_ITEMS = frozenset((0x10, 0x20, 0x50))
+# What lies in a presentation context and in the user information: after how many bytes, items of which types.
+_SUB_ITEMS = {0x20: (4, frozenset((0x30, 0x40))), 0x50: (0, frozenset(range(0x51, 0x5A)))}
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def read_request(pdu: bytes) -> Request:
         ProtocolViolation: it is none.
     """
     request = A_ASSOCIATE_RQ()
+    pdu = _without_unknown_items(pdu)
     try:
         request.decode(pdu)
         primitive = request.to_primitive()
@@ -118,6 +123,30 @@ def accept(request: Request) -> tuple[bytes, Mapping[int, Accepted]]:
         if context.result == _ACCEPTED
     }
     return encoded, accepted
+
+
+def _without_unknown_items(pdu: bytes) -> bytes:
+    """The request without items of undefined type: to be skipped by PS3.8 9.3.1, but the library trips over them."""
+    items = _known(pdu[_FIXED_BYTES:], _ITEMS)
+    fixed = pdu[6:_FIXED_BYTES]
+    return pdu[:2] + (len(fixed) + len(items)).to_bytes(4, "big") + fixed + items
+
+
+def _known(items: bytes, types: frozenset[int]) -> bytes:
+    kept = bytearray()
+    at = 0
+    while at + 4 <= len(items):
+        kind, end = items[at], at + 4 + int.from_bytes(items[at + 2 : at + 4], "big")
+        if end > len(items):
+            break
+        body = items[at + 4 : end]
+        if kind in _SUB_ITEMS:
+            first, inner = _SUB_ITEMS[kind]
+            body = body[:first] + _known(body[first:], inner)
+        if kind in types:
+            kept += items[at : at + 2] + len(body).to_bytes(2, "big") + body
+        at = end
+    return bytes(kept) + items[at:]  # what is cut short is the library's to complain about
 
 
 def is_verification(context: Accepted) -> bool:

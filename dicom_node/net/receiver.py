@@ -163,8 +163,7 @@ class Receiver:
         try:
             request = self._request(connection)
         except ProtocolViolation as problem:
-            connection.send(abort(problem.reason))
-            connection.linger(_LINGER_S)
+            _abort(connection, problem)
             raise
         refused = unservable(request) or refusal(
             self._config.access,
@@ -219,7 +218,11 @@ class Receiver:
         if not request.stores:
             other_services.serve(connection, request, self._entity)
             return
-        answer, accepted = accept(request)
+        try:
+            answer, accepted = accept(request)
+        except ProtocolViolation as problem:
+            _abort(connection, problem)
+            raise
         connection.enlarge()
         intake = self._config.intake
         association = StoreAssociation(
@@ -255,6 +258,11 @@ class Receiver:
             return
         for ended in endings:
             log.info("association_closed", association=ended.id, how=ended.how)
+
+
+def _abort(connection: Connection, problem: ProtocolViolation) -> None:
+    connection.send(abort(problem.reason))
+    connection.linger(_LINGER_S)
 
 
 def _here(target: object, *arguments: object) -> partial[None]:

@@ -105,7 +105,8 @@ class ReceiverNode:
 
     def orphans(self) -> set[Path]:
         """Files that no entry names."""
-        return set((self.spool / "files").iterdir()) - set(self.received().values())
+        named = {e.file for e in journal_entries(self.config) if isinstance(e, InstanceReceived)}
+        return {path for path in (self.spool / "files").iterdir() if path.name not in named}
 
     def counters(self) -> dict[str, int]:
         """Counters of the board, over all receivers."""

@@ -13,13 +13,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 import wire
 from bulk import enhanced_mr
+from footprint import footprints, wait_for_rest
 from nodes import ReceiverNode, node_config, receivers
 from peers import wait_until
 from wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, ENHANCED_MR, MIXED, STORAGE, Line
@@ -27,34 +26,6 @@ from wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, ENHANCED_MR, MIXED, STORAGE,
 MOST_MIB = 120
 FRAGMENT = 131_072
 SHORT_S = 1.0
-
-
-@dataclass(frozen=True)
-class Footprint:
-    """What a receiver process takes."""
-
-    rss_mib: float
-    threads: int
-    descriptors: int
-
-    @classmethod
-    def of(cls, pid: int) -> Footprint:
-        process = psutil.Process(pid)
-        return cls(process.memory_info().rss / 2**20, process.num_threads(), process.num_fds())
-
-
-def footprints(node: ReceiverNode) -> list[Footprint]:
-    return [Footprint.of(process.pid or 0) for process in node.processes]
-
-
-def wait_for_rest(node: ReceiverNode, before: list[Footprint]) -> None:
-    """Wait until no thread and no descriptor more is in use than before."""
-
-    def at_rest() -> bool:
-        now = footprints(node)
-        return all(n.threads <= b.threads and n.descriptors <= b.descriptors for n, b in zip(now, before, strict=True))
-
-    wait_until(at_rest, 30, f"threads and descriptors of {before}, now {footprints(node)}")
 
 
 def body(size: int, seed: int) -> bytes:

@@ -51,16 +51,17 @@ def associate_rq(
     version: int = 1,
     application_context: str = APPLICATION_CONTEXT,
     user: bytes | None = None,
+    extra: bytes = b"",
 ) -> bytes:
-    """PS3.8 9.3.2; `user` replaces the user information sub-items."""
+    """PS3.8 9.3.2; `user` replaces the user information sub-items, `extra` stands between the items and in them."""
     body = struct.pack(">HH", version, 0) + called.encode().ljust(16) + calling.encode().ljust(16) + bytes(32)
     body += item(0x10, application_context.encode())
     for number, (abstract, transfers) in contexts.items():
         names = item(0x30, abstract.encode()) + b"".join(item(0x40, t.encode()) for t in transfers)
-        body += item(0x20, bytes((number, 0, 0, 0)) + names)
+        body += item(0x20, bytes((number, 0, 0, 0)) + extra + names)
     if user is None:
         user = item(0x51, struct.pack(">I", maximum)) + item(0x52, b"1.2.3.4")
-    return pdu(ASSOCIATE_RQ, body + item(0x50, user))
+    return pdu(ASSOCIATE_RQ, body + extra + item(0x50, extra + user))
 
 
 def pdv(context: int, control: int, data: bytes) -> bytes:
