@@ -31,7 +31,7 @@ setup: $(VENV)/.ready ## Install the node into .venv
 setup-dev: $(VENV)/.ready-dev ## Install the node and the tools for development
 
 system: ## Install the programs that tests talk to (DCMTK, Orthanc, dicom3tools, PostgreSQL), where allowed
-	@deploy/install-system.sh dcmtk orthanc dicom3tools postgresql
+	@deploy/install-system.sh dcmtk orthanc dicom3tools postgresql systemd
 
 demo: setup ## Run the main job: push a study, get the corrected series back
 	$(BIN)/dicom-node demo

@@ -19,6 +19,7 @@ _PACKAGES = {
     "dcmdjpeg": "dcmtk",
     "dciodvfy": "dicom3tools",
     "initdb": "postgresql",
+    "systemd-analyze": "systemd",
 }
 
 

@@ -13,7 +13,7 @@ from dicom_node.plugins.parameters import resolve
 from dicom_node.routing import check_keywords
 
 ROOT = Path(__file__).parents[3]
-EXAMPLES = sorted((ROOT / "deploy").glob("*.yaml"))
+EXAMPLES = sorted((ROOT / "deploy").rglob("*.yaml"))
 DOCUMENT = (ROOT / "docs" / "configuration.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)
 
@@ -63,6 +63,7 @@ def test_the_full_example_shows_the_defaults():
         sections.CallerSection,
         sections.IntakeSection,
         sections.JobsSection,
+        sections.NotifySection,
         sections.Config,
         Rule,
         Capture,
