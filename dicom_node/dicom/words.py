@@ -8,7 +8,7 @@ import numpy as np
 
 from dicom_node.contracts.volume import FloatArray
 from dicom_node.dicom.codecs import Words
-from dicom_node.dicom.pixels import StoredFrame, stored_range
+from dicom_node.dicom.pixels import StoredFrame
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +39,7 @@ def encode(source: StoredFrame, corrected: FloatArray) -> EncodedFrame:
     Raises:
         DerivationError: wrong shape, or a value is not finite.
     """
-    words = source.encode(corrected)
+    words, clipped = source.encode(corrected)
     touched = words != source.words
     if not touched.any():
         return EncodedFrame(source.words, changed=False, clipped=0)
@@ -47,7 +47,7 @@ def encode(source: StoredFrame, corrected: FloatArray) -> EncodedFrame:
         unused = 8 * words.dtype.itemsize - source.bits_stored
         signed = words.astype(words.dtype.str.replace("u", "i"), copy=True)
         words = np.where(touched, ((signed << unused) >> unused).view(words.dtype), words)
-    return EncodedFrame(words, changed=True, clipped=_clipped(source, corrected))
+    return EncodedFrame(words, changed=True, clipped=clipped)
 
 
 def _repeats_sign(source: StoredFrame) -> bool:
@@ -55,12 +55,3 @@ def _repeats_sign(source: StoredFrame) -> bool:
         return False
     mask = (1 << (8 * source.words.dtype.itemsize)) - 1
     return bool((source.words == (source.stored & mask)).all())
-
-
-def _clipped(source: StoredFrame, corrected: FloatArray) -> int:
-    asked = corrected != source.physical
-    if source.padding is not None:
-        asked &= ~source.padding
-    lowest, highest = stored_range(source.bits_stored, source.signed)
-    stored = np.rint((corrected[asked].astype(np.float64) - source.intercept) / source.slope)
-    return int(np.count_nonzero((stored < lowest) | (stored > highest)))

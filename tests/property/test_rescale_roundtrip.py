@@ -37,7 +37,7 @@ def test_encoding_keeps_the_unchanged_and_stays_within_half_a_step_of_the_change
     frame = StoredFrame(words, stored, slope, intercept, bits, 0, signed, None, None)
     corrected = frame.physical.copy()
     corrected.flat[where] += np.float32(change)
-    after = frame.encode(corrected)
+    after, _ = frame.encode(corrected)
     kept = corrected == frame.physical
     np.testing.assert_array_equal(after[kept], words[kept])
     again = after.astype(np.int64)
