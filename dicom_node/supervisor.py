@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Final
@@ -59,6 +61,7 @@ class Child:
     restart_at: float = 0.0
     silent_s: float = 0.0
     deaths: int = 0
+    told: bool = False
 
     @property
     def name(self) -> str:
@@ -196,7 +199,7 @@ class Supervisor:
         assert child.process is not None
         if time.monotonic() - child.started_at > _CALM_S:
             child.pause_s = _FIRST_PAUSE_S
-            child.deaths = 0
+            child.deaths, child.told = 0, False
         log.error("process_died", child=child.name, exitcode=child.process.exitcode, restart_in_s=child.pause_s)
         child.process.close()
         child.process, child.pid, child.ready, child.watch = None, None, None, None
@@ -204,18 +207,21 @@ class Supervisor:
         child.restart_at = time.monotonic() + child.pause_s
         child.pause_s = min(child.pause_s * 2, _LONGEST_PAUSE_S)
         child.deaths += 1
-        if child.deaths == _TOO_OFTEN:
-            self._tell_of(child, database)
+        if child.deaths >= _TOO_OFTEN and not child.told:
+            # in a thread: a ledger that does not answer must not keep the others from being restarted
+            work = partial(contextvars.copy_context().run, self._tell_of, child, database)
+            threading.Thread(target=work, name="notice", daemon=True).start()
 
     def _tell_of(self, child: Child, database: Database) -> None:
         now = time.time()
+        notice = process_dying(child.name, child.deaths)
         try:
             with database.begin() as tx:
-                notice = process_dying(child.name, child.deaths)
                 make_book(self.config).raise_once(tx, f"{Event.PROCESS_DYING}/{child.name}/{now!r}", notice, now)
         except NodeError as error:
-            child.deaths -= 1  # with the next death it is told again
-            log.error("notice_not_kept", child=child.name, code=error.code)
+            log.error("notice_not_kept", child=child.name, code=error.code)  # the next death tries again
+        else:
+            child.told = True
 
     def _hangs(self, child: Child) -> bool:
         if child.process is None or child.ready is None or child.watch is None:
