@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands import check, correct, demo, jobs, repair, route, serve, weights
+from dicom_node.commands import check, correct, demo, jobs, repair, route, serve, status, weights
 
 app = typer.Typer(
     name="dicom-node",
@@ -20,6 +20,7 @@ app.command()(serve.serve)
 app.command()(correct.correct)
 app.command()(route.route)
 app.command()(check.check)
+app.command()(status.status)
 app.command()(repair.repair)
 app.command()(demo.demo)
 app.add_typer(jobs.app, name="jobs")

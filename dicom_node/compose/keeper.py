@@ -17,9 +17,10 @@ from dicom_node.worker.outbox import Outbox
 
 def make_steps(config: Config, database: Database) -> tuple[Step, ...]:
     """What the keeper repeats; each at its own pace."""
+    data_dir = config.node.data_dir.resolve()
     return (
         Step("retention", make_retention(config, database).step),
-        Step("pruning", Pruning(database, config.retention.keep_ledger_days).step),
+        Step("pruning", Pruning(database, data_dir, config.retention.keep_ledger_days).step),
         Step("notices", make_lookout(config, database).step),
         Step("routes", partial(note_unusable_routes, config, database)),
     )

@@ -1,7 +1,8 @@
-"""Old rows: ended jobs and closed associations whose images are gone."""
+"""Rows that nobody needs: ended jobs and closed associations whose images are gone, quarantined files dealt with."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Connection, and_, delete, exists, func, select, tuple_
@@ -10,8 +11,10 @@ from dicom_node import logs
 from dicom_node.archive import tables as archive
 from dicom_node.database.engine import Database
 from dicom_node.database.totals import fold_totals
+from dicom_node.database.values import StoredPaths
 from dicom_node.jobs import tables as jobs
 from dicom_node.jobs.states import JobState
+from dicom_node.keeping.rejects import forget_missing
 
 log = logs.get("keeping.pruning")
 
@@ -26,14 +29,16 @@ _ENDED: Final = (JobState.DELIVERED, JobState.UNCHANGED, JobState.REFUSED, JobSt
 class Pruning:
     """Goes through the ledger a page at a time, and rests an hour after each round."""
 
-    def __init__(self, database: Database, keep_days: float) -> None:
+    def __init__(self, database: Database, data_dir: Path, keep_days: float) -> None:
         """Nothing is looked at yet.
 
         Args:
             database: index and ledger.
+            data_dir: the node's folder.
             keep_days: `retention.keep_ledger_days` [days].
         """
         self._database = database
+        self._data_dir = data_dir
         self._keep_s = keep_days * _DAY_S
         self._after = dict.fromkeys(_ENDED, 0)
         self._left = list(_ENDED)
@@ -56,6 +61,7 @@ class Pruning:
             fold_totals(tx)
         if gone >= _PAGE:
             return 0.0
+        forget_missing(self._database, self._data_dir / "quarantine", StoredPaths(self._data_dir))
         self._after, self._left = dict.fromkeys(_ENDED, 0), list(_ENDED)
         return _REST_S
 

@@ -21,6 +21,34 @@ log = logs.get("keeping.rejects")
 _PAGE: Final = 500
 
 
+def forget_missing(database: Database, folder: Path, paths: StoredPaths) -> int:
+    """Forget rows of the quarantine whose file was there and is gone: somebody has dealt with it. Returns how many.
+
+    Rows of files that never came this far, of which intake says that they are gone, stay: somebody must know.
+
+    Args:
+        database: the rows.
+        folder: the quarantine.
+        paths: how its paths are written.
+
+    Raises:
+        LedgerError: the database refused.
+    """
+    row, after, lost = t.quarantine.c, 0, 0
+    while True:
+        page = select(row.id, row.path).where(row.id > after).order_by(row.id).limit(_PAGE)
+        with database.read() as tx:
+            found = tx.execute(page).all()
+        if not found:
+            return lost
+        located = {one.id: paths.load(one.path) for one in found}
+        gone = [number for number, path in located.items() if path.parent == folder and not path.exists()]
+        if gone:
+            with database.begin() as tx:
+                lost += tx.execute(delete(t.quarantine).where(row.id.in_(gone))).rowcount
+        after = found[-1].id
+
+
 class Rejects:
     """The quarantine folder of a node that is stopped."""
 
@@ -52,8 +80,6 @@ class Rejects:
     def mend(self, now: float) -> tuple[int, int]:
         """Give every file here a row, and forget rows whose file is gone from here.
 
-        Rows of files that never came this far, of which intake says that they are gone, stay: somebody must know.
-
         Args:
             now: UTC [s].
 
@@ -63,20 +89,9 @@ class Rejects:
         Raises:
             NodeError: disk or database refused; it may be repeated.
         """
-        known: set[str] = set()
-        lost = after = 0
-        row = t.quarantine.c
-        while True:
-            with self._database.begin() as tx:
-                page = tx.execute(select(row.id, row.path).where(row.id > after).order_by(row.id).limit(_PAGE)).all()
-                paths = {one.id: self._paths.load(one.path) for one in page}
-                gone = [number for number, path in paths.items() if path.parent == self._folder and not path.exists()]
-                if gone:
-                    lost += tx.execute(delete(t.quarantine).where(row.id.in_(gone))).rowcount
-            if not page:
-                break
-            known.update(path.name for path in paths.values())
-            after = page[-1].id
+        lost = forget_missing(self._database, self._folder, self._paths)
+        with self._database.read() as tx:
+            known = {Path(path).name for path in tx.execute(select(t.quarantine.c.path)).scalars()}
         entered = 0
         for path in self._files():
             if path.name not in known:
