@@ -145,6 +145,7 @@ quarantine = Table(
     Column("received_at", Double, nullable=False),
     Column("quarantined_at", Double, nullable=False),
     Index(None, "quarantined_at"),
+    sqlite_autoincrement=True,
 )
 """Files that were received whole and cannot be read."""
 

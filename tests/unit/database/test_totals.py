@@ -40,6 +40,8 @@ def before(tmp_path):
         command.upgrade(config, "0002")
         tx.execute(archive.patients.insert(), [PATIENT])
         tx.execute(archive.instances.insert(), [instance("1"), instance("2", received_at=7.0), instance("3", "other")])
+        aside = {"path": "x", "reason": "r", "association_id": "a", "received_at": 1.0, "quarantined_at": 1.0}
+        tx.execute(archive.quarantine.insert(), [aside, aside])
         for number in range(450):
             job = {"id": f"{number:03}", "state": "DEAD" if number % 3 else "DELIVERED", "set_key": f"s{number}", **JOB}
             tx.execute(jobs.jobs.insert(), [job])
@@ -53,7 +55,8 @@ def test_an_older_ledger_gets_what_retention_and_counts_need(before):
     database = Database.open(before)
     with database.read() as tx:
         assert dict(read_totals(tx)).items() >= {
-            "instances": 3, "patients": 1, "series": 0, "job:DEAD": 300, "job:DELIVERED": 150, "job:QUEUED": 0,
+            "instances": 3, "quarantined": 2, "patients": 1, "series": 0,
+            "job:DEAD": 300, "job:DELIVERED": 150, "job:QUEUED": 0,
         }.items()  # fmt: skip
         row = archive.studies.c
         found = tx.execute(archive.studies.select().order_by(row.study_instance_uid)).all()
@@ -64,6 +67,20 @@ def test_an_older_ledger_gets_what_retention_and_counts_need(before):
         links = tx.execute(jobs.job_series.select().where(jobs.job_series.c.job_id == "449")).all()
         assert {link.series_instance_uid for link in links} == {"1.2", "1.3"}
         assert tx.execute(text("SELECT count(*) FROM job_series")).scalar() == 900
+    database.close()
+
+
+def test_a_number_of_the_quarantine_is_used_once(before):
+    database = Database.open(before)
+    with database.begin() as tx:
+        tx.execute(text("DELETE FROM quarantine"))
+        tx.execute(
+            text(
+                "INSERT INTO quarantine (path, reason, association_id, received_at, quarantined_at) "
+                "VALUES ('y', 'r', 'a', 1, 1)"
+            )
+        )
+        assert tx.execute(text("SELECT id FROM quarantine")).scalar() == 3
     database.close()
 
 

@@ -62,6 +62,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", "writer", name="pk_totals"),
     )
     op.create_index("ix_series_patient_key_study_instance_uid", "series", ["patient_key", "study_instance_uid"])
+    _number_quarantine_once()
     op.create_index("ix_quarantine_quarantined_at", "quarantine", ["quarantined_at"])
     # An index of every row for the few that are leaving would cost each filing a page.
     op.drop_index("ix_instances_leaving_since", "instances")
@@ -77,6 +78,26 @@ def upgrade() -> None:
     statements = _for_sqlite() if connection.dialect.name == "sqlite" else _for_postgresql()
     for statement in statements:
         connection.exec_driver_sql(statement)
+
+
+def _number_quarantine_once() -> None:
+    """SQLite gives the number of a deleted last row to the next one, and notices are told by number."""
+    if op.get_bind().dialect.name != "sqlite":
+        return
+    op.rename_table("quarantine", "quarantine_before")
+    op.create_table(
+        "quarantine",
+        sa.Column("id", _SERIAL, autoincrement=True, nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("association_id", sa.String(length=32), nullable=False),
+        sa.Column("received_at", sa.Double(), nullable=False),
+        sa.Column("quarantined_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name="pk_quarantine"),
+        sqlite_autoincrement=True,
+    )
+    op.get_bind().exec_driver_sql("INSERT INTO quarantine SELECT * FROM quarantine_before")
+    op.drop_table("quarantine_before")
 
 
 def _fill_studies(connection: sa.Connection) -> None:
