@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any, Final
+
+from dicom_node.durable import storage_error
 
 COUNTERS: Final = (
     "associations",
@@ -65,8 +68,15 @@ class Board:
         )
 
     def place(self, receiver: int) -> Place:
-        """The row of one receiver, for that process only."""
-        return Place(self, receiver)
+        """The row of one receiver, for that process only.
+
+        Raises:
+            StorageFull, StorageFailed: the lock file cannot be opened.
+        """
+        try:
+            return Place(self, receiver, os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as problem:
+            raise storage_error(problem, self._lock) from problem
 
     def clear_seats(self, receiver: int) -> None:
         """The process died: nobody sits there any more. Its counters stay."""
@@ -89,30 +99,22 @@ class Board:
         for at in range(0, len(taken), _SEAT):
             yield taken[at : at + _SEAT]
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        with self._lock.open("ab") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
-
 
 class Place:
     """One receiver's row."""
 
-    def __init__(self, board: Board, receiver: int) -> None:
+    def __init__(self, board: Board, receiver: int, lock: int) -> None:
         self._board = board
         self._receiver = receiver
+        self._lock = lock  # open as long as the process lives: a disk that refuses turns nobody away
+        self._sitting = threading.Lock()
         self._counting = threading.Lock()
 
     def sit(self, address: str, per_address: int) -> int | None:
-        """Take a seat for a connection from this address; None when all, or all of this address, are taken.
-
-        Raises:
-            OSError: the lock file cannot be opened.
-        """
+        """Take a seat for a connection from this address; None when all, or all of this address, are taken."""
         board = self._board
         name = _packed(address)
-        with board._alone():
+        with self._alone():
             seats = list(board._all())
             if sum(1 for s in seats if s != _FREE) >= board.seats or seats.count(name) >= per_address:
                 return None
@@ -121,6 +123,15 @@ class Place:
             start = (first + number) * _SEAT
             board._taken[start : start + _SEAT] = name
             return number
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        with self._sitting:  # the file's lock belongs to the process, whichever of its threads took it
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock, fcntl.LOCK_UN)
 
     def stand_up(self, seat: int) -> None:
         """Give a seat back."""

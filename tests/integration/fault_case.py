@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import faulty_disk
 import soak_study
 from faulty_node import Fault
 from peers import Orthanc
@@ -48,6 +49,10 @@ class Case:
         self._pushes.append((study, future))
         return future
 
+    def extra_study(self) -> soak_study.Study:
+        """One instance that `finish` does not ask for: it must not be acknowledged."""
+        return soak_study.make(self.folder / f"extra{next(_NUMBERS)}", self.seed, 10**6, 1)
+
     def finish(self, limit_s: float = 60.0) -> None:
         """Everything pushed was taken; wait for rest, and check all that the soak checks.
 
@@ -65,13 +70,33 @@ class Case:
 
 @contextmanager
 def fault_case(
-    folder: Path, pacs: Orthanc, plan: Sequence[Fault] = (), *, clock: bool = False, **settings: Any
+    folder: Path,
+    pacs: Orthanc,
+    plan: Sequence[Fault] = (),
+    *,
+    clock: bool = False,
+    disk: bool = False,
+    tmpfs_mb: int = 0,
+    **settings: Any,
 ) -> Iterator[Case]:
-    """A node that is ready; everything of it is gone afterwards."""
+    """A node that is ready; everything of it is gone afterwards.
+
+    Args:
+        folder: its own.
+        pacs: where derived series go.
+        plan: faults at points.
+        clock: whether its clock can be turned.
+        disk: whether its disk can be made to refuse.
+        tmpfs_mb: size of a file system of its own for its data [MiB]; 0 for none.
+        settings: sections of the configuration, over the soak's.
+    """
     sections = {**QUICK, "node": {"receivers": 1, "drain_s": 20}}
     for name, values in settings.items():
         sections[name] = {**sections.get(name, {}), **values} if isinstance(values, dict) else values
     node = faulty(folder / "node", pacs, plan, clock=clock, **sections)
+    if disk:
+        faulty_disk.prepare(node.notes)
+    node.tmpfs_mb = tmpfs_mb
     try:
         node.start()
         with ThreadPoolExecutor(8) as threads:

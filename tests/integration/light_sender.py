@@ -51,16 +51,20 @@ class LightSender:
         Raises:
             Gone: nobody listens, or the association is rejected.
         """
+        self._message = 0
         try:
             self._socket = socket.create_connection(("127.0.0.1", port), timeout_s)
+        except OSError as problem:
+            raise Gone(f"no connection ({type(problem).__name__})") from None
+        try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.sendall(_associate_rq(sop_class_uid, calling))
             kind, _ = self._pdu()
+            if kind != 2:
+                raise ConnectionError(f"answered with PDU {kind}")
         except OSError as problem:
-            raise Gone(f"no association ({type(problem).__name__})") from None
-        if kind != 2:
-            raise Gone(f"association answered with PDU {kind}")
-        self._message = 0
+            self._socket.close()
+            raise Gone(f"no association ({problem})") from None
 
     def __enter__(self) -> LightSender:
         return self

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -39,9 +41,16 @@ def steady_port() -> int:
 
 @dataclass
 class FaultyNode(Node):
-    """A `Node` under the faulty launcher, its notes in `folder/faults`."""
+    """A `Node` under the faulty launcher, its notes in `folder/faults`.
+
+    Attributes:
+        starts: how often it was started.
+        tmpfs_mb: size of the file system [MiB] that its data lie in, mounted in a namespace of its own, and gone with
+            it; 0 for the disk of its folder.
+    """
 
     starts: int = 0
+    tmpfs_mb: int = 0
 
     @property
     def notes(self) -> Path:
@@ -50,12 +59,18 @@ class FaultyNode(Node):
 
     @property
     def data_dir(self) -> Path:
-        """The node's data folder."""
-        return self.folder / "var"
+        """The node's data folder, as seen from here."""
+        folder = self.folder / "var"
+        return folder if not self.tmpfs_mb or self.process is None else Path(f"/proc/{self.process.pid}/root{folder}")
 
     def start(self, wait: bool = True) -> None:
         """Start it."""
         self.starts += 1
+        if self.tmpfs_mb:
+            folder = self.folder / "var"
+            folder.mkdir(exist_ok=True)
+            mount = f'mount -t tmpfs -o size={self.tmpfs_mb}m none "$0" && exec "$@"'
+            self.command = ("unshare", "-rm", "sh", "-c", mount, str(folder), *self.command)
         super().start(wait)
 
     def end_everything(self) -> None:
@@ -82,12 +97,21 @@ class FaultyNode(Node):
         Raises:
             DBAPIError: it cannot be read now.
         """
-        database = (
-            self.settings["node"].get("database") or f"sqlite:///file:{self.data_dir / 'node.sqlite'}?mode=ro&uri=true"
-        )
+        if self.tmpfs_mb and self.process is not None:
+            return _query_inside(self.process.pid, self.folder / "var" / "node.sqlite", sql)
+        file = f"sqlite:///file:{self.data_dir / 'node.sqlite'}?mode=ro&uri=true"
+        database = self.settings["node"].get("database", file)
         engine = create_engine(database, poolclass=NullPool)
         with engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(sql))]
+
+
+def _query_inside(pid: int, path: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of an SQLite file that only a process's own mount namespace shows."""
+    code = "import json, sqlite3, sys; print(json.dumps(list(sqlite3.connect(sys.argv[1]).execute(sys.argv[2]))))"
+    enter = ["nsenter", "--target", str(pid), "--user", "--mount", "--preserve-credentials"]
+    found = subprocess.run([*enter, sys.executable, "-c", code, str(path), sql], capture_output=True, check=True)
+    return [tuple(row) for row in json.loads(found.stdout)]
 
 
 def faulty(
