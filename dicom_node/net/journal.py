@@ -64,20 +64,18 @@ class _Group:
 class JournalWriter:
     """Appends entries; callers from many threads share each sync."""
 
-    def __init__(self, folder: Path, token: str, files: Path) -> None:
+    def __init__(self, folder: Path, token: str) -> None:
         """Begin a journal.
 
         Args:
             folder: `spool/journals`.
             token: the receiver's name.
-            files: the folder whose new names each sync makes durable before the records that mention them.
 
         Raises:
             StorageFull, StorageFailed: the disk refuses.
         """
         self._folder = folder
         self._token = token
-        self._files = files
         self._number = 0
         self._offset = 0
         self._spoiled = False
@@ -85,7 +83,7 @@ class JournalWriter:
         self._descriptor = self._begin()
 
     def append(self, entries: Sequence[Entry]) -> None:
-        """Return once the entries, and the names of the files that they mention, are durable.
+        """Return once the entries are durable.
 
         Raises:
             StorageFull, StorageFailed: the disk refused; none of the entries counts.
@@ -130,8 +128,6 @@ class JournalWriter:
 
     def _write(self, records: bytes) -> None:
         try:
-            sync_folder(self._files)
-            faults.reach("journal.names_synced")
             if self._spoiled or self._offset + len(records) + _LONGEST_RECORD > JOURNAL_BYTES:
                 self._next()
             try:

@@ -13,14 +13,14 @@ import itertools
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from dicom_node import faults
 from dicom_node.archive.model import Entry
-from dicom_node.durable import storage_error
-from dicom_node.errors import StorageFull
+from dicom_node.durable import storage_error, sync_folder
+from dicom_node.errors import StorageFailed, StorageFull
 from dicom_node.net.journal import JournalWriter
 
 _SYNC_EVERY: Final = 16 << 20
@@ -89,7 +89,7 @@ class Spool:
             self.token, self._lock = self._new_token()
         except OSError as problem:
             raise storage_error(problem, folder) from problem
-        self._journal = JournalWriter(self.folders.journals, self.token, self.folders.files)
+        self._journal = JournalWriter(self.folders.journals, self.token)
 
     def check_space(self) -> None:
         """Refuse work below the watermark.
@@ -111,20 +111,28 @@ class Spool:
             )
         self._looked_at = now
 
-    def create(self) -> SpoolFile:
-        """Begin a file.
+    def new_names(self, count: int) -> list[Path]:
+        """Empty files whose names are durable.
 
         Raises:
             StorageFull: below the watermark, or no space.
-            StorageFailed: the file cannot be made.
+            StorageFailed: they cannot be made.
         """
         self.check_space()
-        path = self.folders.files / f"{self.token}-{next(self._numbers)}.dcm"
+        paths: list[Path] = []
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as problem:
-            raise storage_error(problem, path) from problem
-        return SpoolFile(self, path, descriptor)
+            for _ in range(count):
+                paths.append(self.folders.files / f"{self.token}-{next(self._numbers)}.dcm")
+                os.close(os.open(paths[-1], os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            faults.reach("spool.named")
+            sync_folder(self.folders.files)
+            faults.reach("spool.names_synced")
+        except (OSError, StorageFull, StorageFailed) as problem:
+            remove(paths)
+            if isinstance(problem, OSError):
+                raise storage_error(problem, self.folders.files) from problem
+            raise
+        return paths
 
     def record(self, entries: Sequence[Entry]) -> None:
         """Return once the entries are durable.
@@ -148,6 +156,43 @@ class Spool:
                 if self.folders.lock_of(token).exists():
                     return token, lock
                 lock.close()
+
+
+class SpoolNames:
+    """Names for the files of one association: made durable several at once, before they are needed.
+
+    A sync of the folder for each instance would cost as much as that of its content.
+    """
+
+    _MOST = 16
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._ready: list[Path] = []
+        self._next = 1
+
+    def create(self) -> SpoolFile:
+        """Begin a file.
+
+        Raises:
+            StorageFull: below the watermark, or no space.
+            StorageFailed: the file cannot be made.
+        """
+        self._spool.check_space()
+        if not self._ready:
+            self._ready = self._spool.new_names(self._next)[::-1]
+            self._next = min(2 * self._next, self._MOST)
+        path = self._ready.pop()
+        try:
+            return SpoolFile(self._spool, path, os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as problem:
+            remove([path])
+            raise storage_error(problem, path) from problem
+
+    def close(self) -> None:
+        """Remove names that were not needed."""
+        remove(self._ready)
+        self._ready = []
 
 
 class SpoolFile:
@@ -189,7 +234,7 @@ class SpoolFile:
             rest = rest[count:]
 
     def sync(self) -> None:
-        """Make the content durable and close the file; its name becomes so with the journal's entry.
+        """Make the content durable and close the file; its name is so already.
 
         Raises:
             StorageFull, StorageFailed: the disk refused; the file is already removed.
@@ -207,8 +252,7 @@ class SpoolFile:
         if descriptor is not None:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
-        with contextlib.suppress(OSError):  # an orphan without an entry; intake sweeps it when we are gone
-            self.path.unlink(missing_ok=True)
+        remove([self.path])
 
     @contextlib.contextmanager
     def _removed_on_failure(self) -> Iterator[int]:
@@ -222,6 +266,13 @@ class SpoolFile:
         except BaseException:
             self.discard()
             raise
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files that do not count. What the disk refuses is an orphan that intake sweeps when we are gone."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def locked(path: Path) -> BinaryIO | None:

@@ -32,7 +32,7 @@ from dicom_node.net.pdu import (
     abort,
     command_message,
 )
-from dicom_node.net.spool import Spool, SpoolFile
+from dicom_node.net.spool import Spool, SpoolFile, SpoolNames
 
 log = logs.get("net.receiver")
 
@@ -96,6 +96,7 @@ class StoreAssociation:
         self._request = request
         self._accepted = accepted
         self._spool = spool
+        self._names = SpoolNames(spool)
         self._patience = patience
         self._count = count
         self._message: _Message | None = None
@@ -118,6 +119,7 @@ class StoreAssociation:
         finally:
             if self._message is not None and self._message.data is not None:
                 self._message.data.discard()
+            self._names.close()
             if self.ending != "released":
                 self._count("aborted", 1)
 
@@ -196,7 +198,7 @@ class StoreAssociation:
             self._message = None  # of something that is over already: nothing here takes long enough to cancel
             return
         if command.field == CommandField.C_STORE_RQ and not is_verification(self._accepted[message.context_id]):
-            message.data = _DataSet(self._spool, command, self._accepted[message.context_id].transfer_syntax)
+            message.data = _DataSet(self._names, command, self._accepted[message.context_id].transfer_syntax)
         if not command.has_data_set:
             self._answer(message)
 
@@ -246,6 +248,7 @@ class StoreAssociation:
         return SUCCESS
 
     def _end(self, last_words: bytes) -> None:
+        self._names.close()
         try:
             self._connection.send(last_words)
         except NodeError:
@@ -260,7 +263,7 @@ class _DataSet:
         kept: whether the journal names its file.
     """
 
-    def __init__(self, spool: Spool, command: Command, transfer_syntax: str) -> None:
+    def __init__(self, names: SpoolNames, command: Command, transfer_syntax: str) -> None:
         self.kept = False
         self._failure: NodeError | None = None
         self._file: SpoolFile | None = None
@@ -270,7 +273,7 @@ class _DataSet:
             return
         self._start = file_start(command.sop_class_uid, command.sop_instance_uid, transfer_syntax)
         try:
-            self._file = spool.create()
+            self._file = names.create()
         except NodeError as problem:
             self._failure = problem
 

@@ -22,7 +22,7 @@ from dicom_node import faults
 from dicom_node.archive.model import AssociationClosed, InstanceReceived
 from dicom_node.config import Config
 from dicom_node.errors import RequestError, StorageFull
-from dicom_node.net import listener
+from dicom_node.net import listener, spool
 from dicom_node.net.board import Board
 from dicom_node.net.listener import bind
 from dicom_node.net.receiver import Receiver
@@ -44,22 +44,13 @@ class SmallDiskFile(SpoolFile):
         super().write(*parts)
 
 
-class SmallDisk(Spool):
-    """Every file may grow to 100 kB."""
-
-    def create(self) -> SpoolFile:
-        file = super().create()
-        file.__class__ = SmallDiskFile
-        return file
-
-
 @contextmanager
-def receiving(config: Config, make: type[Spool] = Spool) -> Iterator[None]:
+def receiving(config: Config) -> Iterator[None]:
     data_dir = config.node.data_dir.resolve()
-    spool = make(data_dir / "spool")
+    own_spool = Spool(data_dir / "spool")
     board = Board.create(multiprocessing.get_context("spawn"), 1, 10, data_dir / "seats.lock")
     listening = bind(config.node)
-    receiver = Receiver(config, listening, board.place(0), spool)
+    receiver = Receiver(config, listening, board.place(0), own_spool)
     stop = threading.Event()
     thread = threading.Thread(target=receiver.serve, args=(stop,))
     thread.start()
@@ -69,7 +60,7 @@ def receiving(config: Config, make: type[Spool] = Spool) -> Iterator[None]:
         faults.arm(None)
         stop.set()
         thread.join(30)
-        spool.close()
+        own_spool.close()
     assert not thread.is_alive()
 
 
@@ -81,11 +72,14 @@ def counted(config: Config) -> set[str]:
     return {entry.file for entry in journal_entries(config) if isinstance(entry, InstanceReceived)}
 
 
-def test_disk_that_fills_up_costs_one_instance_and_not_the_association(tmp_path: Path) -> None:
+def test_disk_that_fills_up_costs_one_instance_and_not_the_association(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "SpoolFile", SmallDiskFile)
     config = node_config(tmp_path)
     big = SyntheticSeries(slices=1, rows=512, columns=512, seed=1).write(tmp_path / "big")
     small = SyntheticSeries(slices=1, rows=32, columns=32, seed=2).write(tmp_path / "small")
-    with receiving(config, SmallDisk):
+    with receiving(config):
         scanner = ScriptedScu(config.node.port)
         assert scanner.store([*big, *small])
         assert [status for _, status in scanner.statuses] == [0xA700, 0x0000]
@@ -94,7 +88,7 @@ def test_disk_that_fills_up_costs_one_instance_and_not_the_association(tmp_path:
 
 
 @pytest.mark.parametrize(
-    "point", ["spool.created", "spool.written", "spool.synced", "journal.names_synced", "journal.written"]
+    "point", ["spool.created", "spool.written", "spool.synced", "spool.named", "spool.names_synced", "journal.written"]
 )
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_what_the_disk_refuses_is_not_acknowledged_and_leaves_nothing(tmp_path: Path, point: str, code: int) -> None:

@@ -20,7 +20,7 @@ from dicom_node.jobs.model import JobInput, NewJob
 from dicom_node.jobs.retry import RetryPolicy
 from dicom_node.net.intake import Intake
 from dicom_node.net.journals import Journals
-from dicom_node.net.spool import Spool, SpoolFile, SpoolFolders
+from dicom_node.net.spool import Spool, SpoolFile, SpoolFolders, SpoolNames
 
 QUIET_S = 30.0
 
@@ -46,7 +46,7 @@ class ReceiverStandIn:
 
     def write(self, content: bytes) -> SpoolFile:
         """A file that is being received."""
-        file = self.spool.create()
+        file = SpoolNames(self.spool).create()
         file.write(content)
         return file
 

@@ -11,7 +11,7 @@ from dicom_node.archive.model import InstanceReceived
 from dicom_node.errors import StorageFailed, StorageFull
 from dicom_node.net import spool as spool_module
 from dicom_node.net.journal import read_journal
-from dicom_node.net.spool import Spool, SpoolFolders, locked
+from dicom_node.net.spool import Spool, SpoolFolders, SpoolNames, locked
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def entries(spool: Spool) -> list[object]:
 
 
 def test_what_is_written_is_there_and_counts_once_it_is_recorded(spool: Spool) -> None:
-    file = spool.create()
+    file = SpoolNames(spool).create()
     file.write(b"abc", memoryview(b"def"))
     file.write(b"ghi")
     file.sync()
@@ -42,15 +42,31 @@ def test_what_is_written_is_there_and_counts_once_it_is_recorded(spool: Spool) -
 
 
 def test_names_do_not_repeat(spool: Spool) -> None:
-    made = [spool.create() for _ in range(50)]
+    names = SpoolNames(spool)
+    made = [names.create() for _ in range(50)]
     assert len({file.path for file in made}) == 50
     for file in made:
         file.discard()
+    names.close()
+    assert files(spool) == set()
+
+
+def test_names_are_durable_before_they_are_used_and_not_one_by_one(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncs: list[Path] = []
+    monkeypatch.setattr(spool_module, "sync_folder", syncs.append)
+    names = SpoolNames(spool)
+    made = [names.create() for _ in range(40)]
+    assert 0 < len(syncs) <= 7
+    for file in made:
+        file.discard()
+    names.close()
 
 
 def test_short_writes_are_completed(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "writev", lambda fd, parts: os.write(fd, b"".join(parts)[:5]))
-    file = spool.create()
+    file = SpoolNames(spool).create()
     file.write(b"abc", b"defghij")
     file.sync()
     assert file.path.read_bytes() == b"abcdefghij"
@@ -60,7 +76,7 @@ def test_short_writes_are_completed(spool: Spool, monkeypatch: pytest.MonkeyPatc
 def test_below_the_watermark_nothing_is_begun(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "spool", min_free_mb=1e12)
     with pytest.raises(StorageFull, match="MB free"):
-        spool.create()
+        SpoolNames(spool).create()
     spool.close()
 
 
@@ -69,7 +85,7 @@ def test_a_large_file_that_brings_the_disk_below_the_watermark_goes(
 ) -> None:
     monkeypatch.setattr(spool_module, "_SYNC_EVERY", 1000)
     monkeypatch.setattr(spool_module, "_LOOK_S", 0)
-    file = spool.create()
+    file = SpoolNames(spool).create()
     file.write(bytes(900))
     monkeypatch.setattr(spool, "_least_free", 1e18)
     with pytest.raises(StorageFull):
@@ -79,7 +95,7 @@ def test_a_large_file_that_brings_the_disk_below_the_watermark_goes(
 
 def test_discard_removes_before_and_after_sync_and_may_be_repeated(spool: Spool) -> None:
     for sync in (False, True):
-        file = spool.create()
+        file = SpoolNames(spool).create()
         file.write(b"abc")
         if sync:
             file.sync()
