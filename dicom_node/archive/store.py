@@ -35,7 +35,7 @@ class ArchiveStore:
     def path(self, sop_instance_uid: str) -> Path:
         """Where the instance lies or would lie."""
         name = hashlib.sha256(sop_instance_uid.encode()).hexdigest()
-        return self._folder / name[:2] / f"{name}.dcm"
+        return self._folder / name[:1] / f"{name}.dcm"
 
     def place(self, file: Path, sop_instance_uid: str) -> Path:
         """Give a whole, fsynced file its place in the archive; durable when this returns. As `link`, then `sync`.
