@@ -221,6 +221,7 @@ def commands(one: Node, study: Path, environment: dict[str, str], out: Path) -> 
     asked: dict[str, list[str]] = {
         "jobs list": ["jobs", "list", *given],
         "jobs show": ["jobs", "show", job, *given, "--json"],
+        "status": ["status", *given],
         "route": ["route", str(study), *given, "--json"],
         "correct": ["correct", str(study / "RAISE"), str(study / "REFUSE"), "--out", str(out), *given, "--json"],
     }
