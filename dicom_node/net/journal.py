@@ -206,7 +206,11 @@ def _document(data: bytes, at: int) -> dict[str, object] | None:
     body = data[at + _HEAD.size : at + _HEAD.size + length]
     if not 0 < length == len(body) or zlib.crc32(body) != checksum:
         return None
-    return dict(json.loads(body))
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError):
+        document = None
+    return document if isinstance(document, dict) else {}  # of no kind that is known
 
 
 def _entry(path: Path, kind: str, document: dict[str, object]) -> Entry:
