@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
 
-.PHONY: help setup setup-dev system demo test lint types imports bench clean
+.PHONY: help setup setup-dev system demo test fuzz lint types imports bench clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -38,6 +38,11 @@ demo: setup ## Run the main job: push a study, get the corrected series back
 
 test: setup-dev system lint types imports ## Check style, types, layers, and run all tests
 	$(BIN)/python -m pytest
+
+SECONDS ?= 120
+FUZZ_SECONDS ?= $(SECONDS)
+fuzz: setup-dev ## Fuzz what strangers send, two minutes in all; FUZZ_SECONDS=14400 for a night, FUZZ_CORPUS=folder to learn
+	$(BIN)/python tests/fuzz/fuzzing.py --seconds $(FUZZ_SECONDS) $(if $(FUZZ_CORPUS),--corpus $(FUZZ_CORPUS))
 
 lint: setup-dev ## Style
 	$(BIN)/ruff check .

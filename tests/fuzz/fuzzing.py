@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import re
 import resource
@@ -117,6 +118,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch, closing(make(targets[0], Path(scratch))) as target:
             target.check(arguments.input.read_bytes())
         return 0
+    if importlib.util.find_spec("atheris") is None:
+        parser.error("atheris is not installed: it has wheels for Linux on x86-64 and CPython 3.11 to 3.13 only")
     arguments.finds.mkdir(parents=True, exist_ok=True)
     if arguments.here is not None:
         fuzz(targets[0], arguments.seconds, arguments.corpus, arguments.finds, arguments.here)
