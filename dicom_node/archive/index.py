@@ -27,8 +27,8 @@ class ArchiveIndex(FilingIndex):
     def __init__(self, data_dir: Path | None = None) -> None:
         super().__init__(StoredPaths(data_dir))
 
-    def settled_patients(self, tx: Connection, quiet_s: float, now: float) -> list[Settled]:
-        """Patients with new instances whose images have come to rest.
+    def settled_patients(self, tx: Connection, quiet_s: float, now: float, limit: int | None = None) -> list[Settled]:
+        """Patients with new instances whose images have come to rest, who waits longest first; all without a limit.
 
         Nothing of the patient arrived for `quiet_s` [s], no open association has sent anything of the patient, and no
         unfiled file arrived before that quiet period ended (it may be the patient's). Files that arrive later do not
@@ -49,6 +49,7 @@ class ArchiveIndex(FilingIndex):
                 ~still_sending,
             )
             .order_by(patient.waiting_since)
+            .limit(limit)
         )
         return [Settled(r.patient_key, r.generation) for r in rows]
 

@@ -224,7 +224,7 @@ class Intake:
     def _route_one(self, now: float) -> int:
         # One transaction for both, so that no instance newer than the generation gets into the jobs.
         with self._database.read() as tx:
-            patient = next(iter(self._index.settled_patients(tx, self._quiet_s, now)), None)
+            patient = next(iter(self._index.settled_patients(tx, self._quiet_s, now, limit=1)), None)
             self._settles_at = self._index.next_settling(tx, self._quiet_s, now)
             self._look_after = time.monotonic() + _LOOK_AGAIN_S
             series = [] if patient is None else self._index.series_of_patient(tx, patient.patient_key)
