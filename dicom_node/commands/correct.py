@@ -196,7 +196,8 @@ def _derive(task: Task, corrector: Corrector, uids: tuple[str, ...], out: Path, 
         outcome = run(task, corrector, working, step)
         entries = _entries(task, uids, outcome, outbox.folder(name))
         if outcome.changed:
-            outbox.publish(name, working, {"series": entries})
+            outbox.seal(working, {"series": entries})
+            outbox.publish(name, working)
     finally:
         outbox.discard(working)
     return entries

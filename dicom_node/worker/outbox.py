@@ -37,13 +37,12 @@ class Outbox:
             raise storage_error(error, working) from error
         return working
 
-    def publish(self, job_id: str, working: Path, manifest: dict[str, object]) -> Path:
-        """Make a working folder visible under the job's name. A folder of an earlier attempt is replaced.
+    def seal(self, working: Path, manifest: dict[str, object]) -> None:
+        """Complete a working folder: its manifest, and all names in it, durable. Its files are so already.
 
         Raises:
             StorageFailed, StorageFull: the disk refuses.
         """
-        target = self.folder(job_id)
         try:
             with (working / MANIFEST).open("w", encoding="utf-8") as file:
                 json.dump(manifest, file, indent=1, sort_keys=True)
@@ -51,7 +50,20 @@ class Outbox:
                 os.fsync(file.fileno())
             for directory in [d for d in working.rglob("*") if d.is_dir()] + [working]:
                 sync_folder(directory)
-            faults.reach("outbox.synced")
+        except OSError as error:
+            raise storage_error(error, working) from error
+        faults.reach("outbox.synced")
+
+    def publish(self, job_id: str, working: Path) -> Path:
+        """Make a sealed folder visible under the job's name. A folder of an earlier attempt is replaced.
+
+        Whoever calls it keeps every other attempt at the job from doing the same.
+
+        Raises:
+            StorageFailed, StorageFull: the disk refuses.
+        """
+        target = self.folder(job_id)
+        try:
             if target.exists():
                 shutil.rmtree(target)
                 faults.reach("outbox.cleared")

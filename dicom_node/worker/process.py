@@ -122,9 +122,11 @@ class Worker:
                 log.info("job_unchanged", reason=outcome.reason)
                 return
             outputs = _outputs(outcome)
-            self._still_mine(lease)
-            self._outbox.publish(job.id, working, _manifest(job, outputs, outcome))
+            self._outbox.seal(working, _manifest(job, outputs, outcome))
             with self._database.begin() as tx:
+                # Publishing replaces a folder: from here to the commit nobody else can lease the job, and publish too.
+                self._ledger.heartbeat(tx, lease, self._lease_s, self._clock())
+                self._outbox.publish(job.id, working)
                 self._ledger.derived(tx, lease, outputs, outcome.warnings, dict(outcome.metrics), self._clock())
             faults.reach("worker.committed")
             self._derived()
@@ -178,11 +180,6 @@ class Worker:
     def _discard(self, working: object) -> None:
         if working is not None:
             self._outbox.discard(working)  # type: ignore[arg-type]
-
-    def _still_mine(self, lease: Lease) -> None:
-        """Publishing replaces a folder, so make sure first that no newer holder has published."""
-        with self._database.begin() as tx:
-            self._ledger.heartbeat(tx, lease, self._lease_s, self._clock())
 
     def _corrector(self, job: Job) -> Corrector:
         return self._built(self._spec(job.corrector), job.method, job.parameters)

@@ -16,6 +16,7 @@ from dicom_node.archive.store import ArchiveStore
 from dicom_node.config import RetentionSection
 from dicom_node.contracts import FileRef
 from dicom_node.database import Database
+from dicom_node.database.values import StoredPaths
 from dicom_node.errors import GuardViolation, PeerRefused
 from dicom_node.jobs import JobInput, JobLedger, NewJob, OutputInstance, OutputSeries, RetryPolicy
 from dicom_node.keeping.leaving import Leaving
@@ -61,7 +62,7 @@ class Site:
 
     def retention(self) -> Retention:
         """A new keeper process, so to speak."""
-        leaving = Leaving(self.database, self.store, self.outbox, self.unverified_peers)
+        leaving = Leaving(self.database, StoredPaths(self.folder), self.store, self.outbox, self.unverified_peers)
         return Retention(self.section, self.database, leaving, self.folder)
 
     def keep(self, now: float, retention: Retention | None = None) -> None:
@@ -179,7 +180,8 @@ def bring(site: Site, job_id: str, end: str, now: float) -> None:
         return
     folder = site.outbox.open(job_id, lease.token)
     (folder / "1.dcm").write_bytes(b"derived")
-    site.outbox.publish(job_id, folder, {})
+    site.outbox.seal(folder, {})
+    site.outbox.publish(job_id, folder)
     step("derived", lease, outputs, (), {}, now)
     if end == "derived":
         return

@@ -17,7 +17,8 @@ def test_a_published_folder_holds_files_and_manifest(tmp_path: Path) -> None:
     (working / "ct").mkdir()
     (working / "ct" / "0001.dcm").write_bytes(b"x")
     assert not outbox.folder("job1").exists()
-    outbox.publish("job1", working, {"job": "job1"})
+    outbox.seal(working, {"job": "job1"})
+    outbox.publish("job1", working)
     assert (outbox.folder("job1") / "ct" / "0001.dcm").read_bytes() == b"x"
     assert json.loads((outbox.folder("job1") / "manifest.json").read_text()) == {"job": "job1"}
     assert [p.name for p in tmp_path.iterdir()] == ["job1"]
@@ -28,7 +29,8 @@ def test_a_repeated_attempt_replaces_what_an_earlier_one_published(tmp_path: Pat
     for token, content in ((1, b"first"), (2, b"second")):
         working = outbox.open("job1", token)
         (working / "a.dcm").write_bytes(content)
-        outbox.publish("job1", working, {})
+        outbox.seal(working, {})
+        outbox.publish("job1", working)
     assert (outbox.folder("job1") / "a.dcm").read_bytes() == b"second"
 
 
@@ -36,7 +38,7 @@ def test_what_a_killed_worker_left_is_swept_and_never_published(tmp_path: Path) 
     outbox = Outbox(tmp_path)
     (outbox.open("job1", 1) / "half.dcm").write_bytes(b"x")
     done = outbox.open("job2", 1)
-    outbox.publish("job2", done, {})
+    outbox.publish("job2", done)
     assert Outbox(tmp_path).sweep() == 1
     assert [p.name for p in tmp_path.iterdir()] == ["job2"]
 

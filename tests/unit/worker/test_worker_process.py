@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dicom_node import faults
 from dicom_node.contracts import (
     Accepts,
     Correction,
@@ -237,6 +238,30 @@ def refuses(volume: Volume) -> object:
 def test_a_refusal_is_not_a_failure(bench: Bench) -> None:
     job = bench.run(refuses)
     assert (job.state, job.reason, job.attempts) == (JobState.REFUSED, "the gantry is tilted", 0)
+
+
+def test_whoever_lost_the_lease_just_before_publishing_leaves_the_new_holders_folder_alone(bench: Bench) -> None:
+    """A worker that stood still for longer than its lease, between its last step and the publishing."""
+    seen = []
+
+    def stand_still(point: str) -> None:
+        if point != "outbox.synced":
+            return
+        faults.arm(None)
+        with bench.database.begin() as tx:
+            assert bench.ledger.release_worker(tx, "w", time.time()) == 1
+        assert bench.run(brighter).state is JobState.DERIVED
+        seen.extend(sorted(p.stat().st_ino for p in bench.outbox.folder(bench.job_id).rglob("*")))
+
+    faults.arm(stand_still)
+    try:
+        job = bench.run(brighter)
+    finally:
+        faults.arm(None)
+    assert job.state is JobState.DERIVED
+    assert seen
+    assert sorted(p.stat().st_ino for p in bench.outbox.folder(job.id).rglob("*")) == seen
+    assert [p.name for p in (bench.folder / "outbox").iterdir()] == [job.id]
 
 
 def test_a_full_disk_costs_no_attempt_and_the_job_goes_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
