@@ -34,6 +34,8 @@ from dicom_node.worker.outbox import Outbox
 
 _STOP_ORDER = ("receiver", "intake", "worker", "delivery", "keeper")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _CALM_S = 0.2, 30.0, 60.0
+_LONGEST_PAUSE_AFTER_WORK_S: Final = 2.0
+"""For a child that was ready when it died [s]: what it died of may be one series or caller, and all others wait."""
 _TOO_OFTEN: Final = 5
 """Deaths in a row, each soon after the start, that are a notice."""
 _HUNG_S: Final = {"receiver": 30.0}
@@ -200,6 +202,8 @@ class Supervisor:
         if time.monotonic() - child.started_at > _CALM_S:
             child.pause_s = _FIRST_PAUSE_S
             child.deaths, child.told = 0, False
+        if child.ready is not None and child.ready.is_set():
+            child.pause_s = min(child.pause_s, _LONGEST_PAUSE_AFTER_WORK_S)
         log.error("process_died", child=child.name, exitcode=child.process.exitcode, restart_in_s=child.pause_s)
         child.process.close()
         child.process, child.pid, child.ready, child.watch = None, None, None, None
