@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.context import SpawnContext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import select
@@ -18,6 +19,7 @@ from dicom_node.archive.tables import notices
 from dicom_node.config import Config, NodeSection
 from dicom_node.database import Database
 from dicom_node.errors import LedgerError
+from dicom_node.processes.life import Life
 from dicom_node.supervisor import Child, Supervisor
 
 
@@ -34,41 +36,6 @@ def test_a_machine_that_refuses_delays_the_restart(tmp_path: Path) -> None:
     supervisor._restart(Exhausted(), child)
     assert child.process is None
     assert child.restart_at > time.monotonic()
-
-
-class Dead:
-    """A process that has just died."""
-
-    exitcode = -9
-
-    def close(self) -> None:
-        """Nothing to give back."""
-
-
-def pauses(tmp_path: Path, *, ready: bool, deaths: int) -> list[float]:
-    """How long the supervisor waits after each of so many deaths, one soon after the other [s]."""
-    supervisor = Supervisor(Config(node=NodeSection(data_dir=tmp_path)))
-    child, found = Child("worker", 0), []
-    for _ in range(deaths):
-        child.process, child.started_at = cast(SpawnProcess, Dead()), time.monotonic()
-        child.ready = Life(multiprocessing.get_context("spawn"))
-        if ready:
-            child.ready.set()
-        supervisor._died(child, cast(Database, None))
-        child.deaths = 0
-        found.append(child.restart_at - time.monotonic())
-    return found
-
-
-def test_a_process_that_did_its_work_is_back_soon_however_often_it_dies(tmp_path: Path) -> None:
-    """A series that kills every worker, a caller that kills receivers: others must not wait for it."""
-    assert max(pauses(tmp_path, ready=True, deaths=20)) <= 2.0
-
-
-def test_a_process_that_cannot_even_start_is_tried_ever_less_often(tmp_path: Path) -> None:
-    found = pauses(tmp_path, ready=False, deaths=20)
-    assert found[0] < 1
-    assert found[-1] > 20
 
 
 class Dead:
@@ -137,3 +104,29 @@ def test_a_ledger_that_refuses_loses_no_notice(
     assert told(database) == []
     die(supervisor, child, database, 1)
     assert [notice["count"] for notice in told(database)] == [7]
+
+
+def pauses(supervisor: Supervisor, *, ready: bool, deaths: int) -> list[float]:
+    """How long the supervisor waits after each of so many deaths, one soon after the other [s]."""
+    child, found = Child("worker", 0), []
+    for _ in range(deaths):
+        child.process = Dead()  # type: ignore[assignment]
+        child.started_at = time.monotonic()
+        child.ready = Life(multiprocessing.get_context("spawn"))
+        if ready:
+            child.ready.set()
+        supervisor._died(child, cast(Database, None))
+        child.deaths = 0
+        found.append(child.restart_at - time.monotonic())
+    return found
+
+
+def test_a_process_that_did_its_work_is_back_soon_however_often_it_dies(tmp_path: Path) -> None:
+    """A series that kills every worker, a caller that kills receivers: others must not wait for it."""
+    assert max(pauses(Supervisor(Config(node=NodeSection(data_dir=tmp_path))), ready=True, deaths=20)) <= 2.0
+
+
+def test_a_process_that_cannot_even_start_is_tried_ever_less_often(tmp_path: Path) -> None:
+    found = pauses(Supervisor(Config(node=NodeSection(data_dir=tmp_path))), ready=False, deaths=20)
+    assert found[0] < 1
+    assert found[-1] > 20
