@@ -8,6 +8,7 @@ from dicom_node.archive.store import ArchiveStore
 from dicom_node.compose.notices import make_lookout, note_unusable_routes
 from dicom_node.config import Config
 from dicom_node.database.engine import Database
+from dicom_node.database.values import StoredPaths
 from dicom_node.keeping.leaving import Leaving
 from dicom_node.keeping.pruning import Pruning
 from dicom_node.keeping.retention import Retention
@@ -30,5 +31,6 @@ def make_retention(config: Config, database: Database) -> Retention:
     """Retention as configured."""
     data_dir = config.node.data_dir.resolve()
     unverified = {name for name, peer in config.peers.items() if not peer.verify}
-    leaving = Leaving(database, ArchiveStore(data_dir / "archive"), Outbox(data_dir / "outbox"), unverified)
+    store, outbox = ArchiveStore(data_dir / "archive"), Outbox(data_dir / "outbox")
+    leaving = Leaving(database, StoredPaths(data_dir), store, outbox, unverified)
     return Retention(config.retention, database, leaving, data_dir)

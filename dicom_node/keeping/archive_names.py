@@ -17,30 +17,36 @@ from dicom_node.database.values import StoredPaths
 from dicom_node.durable import storage_error
 
 _PAGE: Final = 5000
-_NAME: Final = re.compile(r"[0-9a-f]{64}\.dcm")
+_DIGITS: Final = "0123456789abcdef"
+_PLACE: Final = re.compile(r"archive/(?P<folder>[0-9a-f]{1,2})/(?P<name>(?=(?P=folder))[0-9a-f]{64})\.dcm")
+"""Version 0.1 had 256 folders, with two digits; what lies there stays there."""
+_FILE: Final = re.compile(r"[0-9a-f]{64}\.dcm")
 _HALF: Final = re.compile(r"\.[0-9a-f]{64}\.dcm\.[0-9a-f]+")
 _ASIDE: Final = re.compile(r"[0-9a-f]{64}\.dcm\.orphan-[0-9a-f]+")
 _KEY: Final = 16
 """Bytes of a file's name that are kept: enough that no two names agree in them."""
 _NUMBER: Final = 8
-_RECORD: Final = _KEY + _NUMBER
+_RECORD: Final = _KEY + 1 + _NUMBER
+"""A key, the digits of the folder's name, the number of the row."""
 
 Advance = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class Folder:
-    """One of the archive's 256 folders, compared with the index.
+    """The archive's folders that begin with one digit, compared with the index.
 
     Attributes:
         unknown: files in the place of an instance that the index does not know.
+        twice: files of an instance that the index knows elsewhere.
         aside: files that a filing found in its way and set aside.
         half: copies that were never finished.
         strange: files that the node has not put there.
-        lost: row numbers of instances whose file is not there.
+        lost: row numbers of instances whose file is not where the index says.
     """
 
     unknown: list[Path] = field(default_factory=list)
+    twice: list[Path] = field(default_factory=list)
     aside: list[Path] = field(default_factory=list)
     half: list[Path] = field(default_factory=list)
     strange: list[Path] = field(default_factory=list)
@@ -48,13 +54,18 @@ class Folder:
 
 
 class ArchiveNames:
-    """The names that the index knows: 24 bytes for each instance."""
+    """The names that the index knows: 25 bytes for each instance.
+
+    Attributes:
+        count: how many.
+        largest: largest row number.
+    """
 
     def __init__(self, paths: StoredPaths) -> None:
         self._paths = paths
-        self._shards = [bytearray() for _ in range(256)]
+        self._shards = {digit: bytearray() for digit in _DIGITS}
         self._elsewhere: list[tuple[int, str]] = []
-        self.largest = 0
+        self.count = self.largest = 0
 
     @classmethod
     def read(cls, database: Database, paths: StoredPaths, advance: Advance) -> ArchiveNames:
@@ -69,7 +80,6 @@ class ArchiveNames:
             LedgerError: the database cannot be read.
         """
         names, row = cls(paths), t.instances.c
-        done = 0
         with database.read() as tx:
             total = read_totals(tx).get("instances", 0)
         while True:
@@ -80,38 +90,45 @@ class ArchiveNames:
                 return names
             for one in found:
                 names._add(one.id, one.path)
-            done += len(found)
-            advance("reading the index", done, max(total, done))
+            advance("reading the index", names.count, max(total, names.count))
 
     def compare(self, archive: Path) -> Iterator[Folder]:
-        """Compare folder by folder; 256 answers.
+        """Compare with the files; sixteen answers.
 
         Raises:
             StorageFailed: the disk refuses.
         """
-        for number, shard in enumerate(self._shards):
+        for digit, shard in self._shards.items():
             found = Folder()
-            if not number:
+            if digit == _DIGITS[0]:
                 found.lost.extend(row for row, path in self._elsewhere if not self._paths.load(path).exists())
-            known = {
-                bytes(shard[at : at + _KEY]): int.from_bytes(shard[at + _KEY : at + _RECORD], "big")
-                for at in range(0, len(shard), _RECORD)
-            }
-            for path in _files(archive / f"{number:02x}"):
-                if not _NAME.fullmatch(path.name) or not path.name.startswith(path.parent.name):
+            known = {}
+            for at in range(0, len(shard), _RECORD):
+                record = bytes(shard[at : at + _RECORD])
+                known[record[:_KEY]] = (record[_KEY], int.from_bytes(record[_KEY + 1 :], "big"))
+            there = set()
+            for path in _files(archive, digit):
+                if not _FILE.fullmatch(path.name) or not path.name.startswith(path.parent.name):
                     _kind(found, path).append(path)
-                elif known.pop(bytes.fromhex(path.stem)[:_KEY], None) is None:
+                    continue
+                key = bytes.fromhex(path.stem)[:_KEY]
+                if key not in known:
                     found.unknown.append(path)
-            found.lost.extend(known.values())
+                elif known[key][0] == len(path.parent.name):
+                    there.add(key)
+                else:
+                    found.twice.append(path)
+            found.lost.extend(number for key, (_, number) in known.items() if key not in there)
             yield found
 
     def _add(self, number: int, path: str) -> None:
-        name = Path(path)
-        if _NAME.fullmatch(name.name) and name.parts[:1] == ("archive",):
-            key = bytes.fromhex(name.stem)
-            self._shards[key[0]] += key[:_KEY] + number.to_bytes(_NUMBER, "big")
+        place = _PLACE.fullmatch(path)
+        if place:
+            key, digits = bytes.fromhex(place["name"])[:_KEY], len(place["folder"])
+            self._shards[place["name"][0]] += key + bytes([digits]) + number.to_bytes(_NUMBER, "big")
         else:
             self._elsewhere.append((number, path))
+        self.count += 1
         self.largest = number
 
 
@@ -121,10 +138,11 @@ def _kind(found: Folder, path: Path) -> list[Path]:
     return found.aside if _ASIDE.fullmatch(path.name) else found.strange
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if path.is_file())
-    except FileNotFoundError:
-        return []
-    except OSError as problem:
-        raise storage_error(problem, folder) from problem
+def _files(archive: Path, digit: str) -> Iterator[Path]:
+    for folder in (archive / digit, *(archive / f"{digit}{second}" for second in _DIGITS)):
+        try:
+            yield from sorted(path for path in folder.iterdir() if path.is_file())
+        except FileNotFoundError:
+            continue
+        except OSError as problem:
+            raise storage_error(problem, folder) from problem

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, delete, exists, select, update
+from sqlalchemy import Connection, Row, delete, exists, select, update
 
 from dicom_node import faults
 from dicom_node.archive import tables as t
@@ -19,6 +19,7 @@ from dicom_node.archive.filing import FILING
 from dicom_node.archive.store import ArchiveStore
 from dicom_node.database.engine import Database
 from dicom_node.database.statements import serialise
+from dicom_node.database.values import StoredPaths
 from dicom_node.durable import storage_error
 from dicom_node.jobs.states import JobState
 from dicom_node.keeping.holds import Hold, Study, hold, jobs_of
@@ -33,17 +34,24 @@ class Leaving:
     """Takes studies out of archive and index. One of these works at a time."""
 
     def __init__(
-        self, database: Database, store: ArchiveStore, outbox: Outbox, unverified_peers: Collection[str]
+        self,
+        database: Database,
+        paths: StoredPaths,
+        store: ArchiveStore,
+        outbox: Outbox,
+        unverified_peers: Collection[str],
     ) -> None:
         """Wire it.
 
         Args:
             database: index and ledger.
+            paths: how the index writes paths.
             store: the files.
             outbox: derived series of ended jobs; they leave with the study.
             unverified_peers: peers whose deliveries need no verification.
         """
         self._database = database
+        self._paths = paths
         self._store = store
         self._outbox = outbox
         self._unverified_peers = frozenset(unverified_peers)
@@ -86,10 +94,10 @@ class Leaving:
             serialise(tx, FILING)
             batch = self._marked(tx, _BATCH)
             jobs = sorted({job for study in _studies(batch) for job in _ended_jobs(tx, study)})
-            paths = [self._unlink(row.sop_instance_uid) for row in batch]
+            paths = [path for row in batch for path in self._unlink(row)]
             faults.reach("keeper.unlinked")
         # Only what is gone for good may be forgotten: a file that came back without a row would never leave again.
-        self._store.sync(path for path in paths if path.parent.exists())
+        self._store.sync([path for path in paths if path.parent.exists()])
         for job_id in jobs:
             self._outbox.remove(job_id)
         faults.reach("keeper.synced")
@@ -108,16 +116,18 @@ class Leaving:
 
     def _marked(self, tx: Connection, limit: int) -> Sequence[Any]:
         row = t.instances.c
-        found = select(row.id, row.sop_instance_uid, row.patient_key, row.study_instance_uid)
+        found = select(row.id, row.sop_instance_uid, row.path, row.patient_key, row.study_instance_uid)
         return tx.execute(found.where(row.leaving_since.is_not(None)).order_by(row.leaving_since).limit(limit)).all()
 
-    def _unlink(self, sop_instance_uid: str) -> Path:
-        path = self._store.path(sop_instance_uid)
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as problem:
-            raise storage_error(problem, path) from problem
-        return path
+    def _unlink(self, row: Row[Any]) -> set[Path]:
+        """Where the index says that it lies; and where it lies too if it was sent again since version 0.1."""
+        places = {self._paths.load(row.path), self._store.path(row.sop_instance_uid)}
+        for path in places:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as problem:
+                raise storage_error(problem, path) from problem
+        return places
 
 
 def forget(tx: Connection, numbers: Sequence[int]) -> int:

@@ -118,7 +118,7 @@ class Repair:
         names = ArchiveNames.read(self._database, self._paths, self._advance)
         for number, folder in enumerate(names.compare(self._archive), 1):
             self._mend(folder, now)
-            self._advance("comparing the archive", number, 256)
+            self._advance("comparing the archive", number, 16)
         if verify:
             found.verified, found.altered = verify_files(
                 self._database, self._paths, self._rejects, names.largest, now, self._advance
@@ -168,6 +168,8 @@ class Repair:
         for at in range(0, len(folder.lost), _BATCH):
             # one of them may have taken its place again from beside it
             found.lost += take_out(self._database, self._without_file(folder.lost[at : at + _BATCH]))
+        for path in folder.twice:
+            self._examine(path, now)
 
     def _without_file(self, numbers: Sequence[int]) -> list[int]:
         row = t.instances.c
@@ -181,7 +183,7 @@ class Repair:
         for path, header in zip(paths, self._headers(paths), strict=True):
             if isinstance(header, str):
                 self._reject(path, header, now)
-            elif self._store.path(header.sop_instance_uid) != path:
+            elif self._store.path(header.sop_instance_uid).name != path.name:
                 self._reject(path, f"is not named after its SOP Instance UID {header.sop_instance_uid}", now)
             else:
                 arrivals.append((path, header))
@@ -212,16 +214,18 @@ class Repair:
             yield from readers.map(_header, paths)
 
     def _examine(self, path: Path, now: float) -> None:
-        """A file that was set aside: a second copy goes, one of an instance that is not there takes its place."""
+        """A file beside an instance: a second copy goes, one of an instance that is not there takes its place."""
         header = _header(path)
         if isinstance(header, str):
             self._reject(path, header, now)
             return
-        place = self._store.path(header.sop_instance_uid)
+        place = self._place(header.sop_instance_uid)
         if not place.exists():
-            path.rename(place)
-            self._store.sync([place])
-            self._enter([place], now)
+            if path.name != place.name:
+                path.rename(place)
+                self._store.sync([place])
+                path = place
+            self._enter([path], now)
             return
         there = _header(place)
         if not isinstance(there, str) and there.sha256 == header.sha256:
@@ -229,6 +233,13 @@ class Repair:
             self.findings.removed += 1
             return
         self._reject(path, _OTHER_CONTENT.format(header.sop_instance_uid), now)
+
+    def _place(self, sop_instance_uid: str) -> Path:
+        """Where the index says that the instance lies, or where it would lie."""
+        row = t.instances.c
+        with self._database.read() as tx:
+            path = tx.execute(select(row.path).where(row.sop_instance_uid == sop_instance_uid)).scalar_one_or_none()
+        return self._store.path(sop_instance_uid) if path is None else self._paths.load(path)
 
     def _reject(self, path: Path, reason: str, now: float) -> None:
         self._rejects.add(path, reason, now)

@@ -5,8 +5,11 @@ Nothing here grows with what the ledger holds, only with what waits.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +26,7 @@ from dicom_node.keeping import milestones
 from dicom_node.keeping.milestones import Milestone
 
 _SHOWN: Final = 10
-_SAMPLED: Final = 8
-_FEW: Final = 20_000
-_FOLDERS: Final = 256
+_SAMPLED: Final = 20_000
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def free_mb(folder: Path) -> float:
 
 
 def archive_bytes(folder: Path, instances: int) -> int:
-    """Size of the archive [bytes]; of a large one an estimate from a few of its folders, which are filled alike.
+    """Size of the archive [bytes]; of a large one an estimate from some of its files, whose names are hashes.
 
     Args:
         folder: `data_dir/archive`.
@@ -134,24 +135,21 @@ def archive_bytes(folder: Path, instances: int) -> int:
     Raises:
         StorageFailed: the disk does not say.
     """
-    step = 1 if instances <= _FEW else _FOLDERS // _SAMPLED
-    total = 0
     try:
-        for number in range(0, _FOLDERS, step):
-            one = folder / f"{number:02x}"
-            if one.is_dir():
-                with os.scandir(one) as entries:
-                    total += sum(map(_size, entries))
+        sizes = list(islice(_sizes(folder), _SAMPLED))
     except OSError as problem:
         raise storage_error(problem, folder) from problem
-    return total * step
+    return sum(sizes) if len(sizes) < _SAMPLED else sum(sizes) * max(instances, _SAMPLED) // _SAMPLED
 
 
-def _size(entry: os.DirEntry[str]) -> int:
-    try:
-        return entry.stat().st_size
-    except FileNotFoundError:  # retention was quicker
-        return 0
+def _sizes(folder: Path) -> Iterator[int]:
+    if not folder.is_dir():
+        return
+    for one in sorted(path for path in folder.iterdir() if path.is_dir()):
+        with os.scandir(one) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # retention was quicker
+                    yield entry.stat().st_size
 
 
 def _dead(tx: Connection) -> tuple[DeadJob, ...]:

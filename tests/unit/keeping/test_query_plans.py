@@ -53,7 +53,7 @@ def scans(database: Database, seen: list[tuple[str, Any]]) -> list[str]:
     found = []
     with database.read() as tx:
         raw = tx.connection.driver_connection
-        for statement, parameters in dict((s, (s, p)) for s, p in seen).values():
+        for statement, parameters in dict(seen).items():
             if not re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", statement):
                 continue
             for row in raw.execute(f"EXPLAIN QUERY PLAN {statement}", parameters or ()):

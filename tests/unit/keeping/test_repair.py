@@ -231,7 +231,7 @@ def test_files_beside_the_instances_are_examined(site):
     half.write_bytes(b"half")
     strange = one.with_name("readme.txt")
     strange.write_text("whose is this?")
-    misnamed = site.folder / "archive" / "ab" / f"ab{'0' * 62}.dcm"
+    misnamed = site.folder / "archive" / "a" / f"ab{'0' * 62}.dcm"
     misnamed.parent.mkdir(exist_ok=True)
     misnamed.write_bytes(one.read_bytes())
     assert repair(site) == found(removed=2, set_aside=3, strange=1)
@@ -244,6 +244,32 @@ def test_files_beside_the_instances_are_examined(site):
     assert any("already archived with other content" in reason for reason in reasons)
     assert any("is not named after its SOP Instance UID" in reason for reason in reasons)
     assert {p.name for p in (site.folder / "quarantine").iterdir()} == {altered.name, broken.name, misnamed.name}
+
+
+def test_an_archive_of_version_0_1_stays_where_it_is(site):
+    """It had 256 folders; what is sent again since lies in one of 16 too."""
+    fill(site)
+    uids = [study(0, slices=3).sop_instance_uid(n) for n in range(3)]
+    old = {}
+    for uid in uids:
+        path = site.store.path(uid)
+        old[uid] = site.folder / "archive" / path.name[:2] / path.name
+        old[uid].parent.mkdir(exist_ok=True)
+        path.rename(old[uid])
+        with site.database.begin() as tx:
+            moved = t.instances.update().where(t.instances.c.sop_instance_uid == uid)
+            tx.execute(moved.values(path=str(old[uid].relative_to(site.folder))))
+    assert repair(site, verify=True) == found(verified=9)
+    shutil.copy(old[uids[0]], site.store.path(uids[0]))
+    site.store.path(uids[1]).write_bytes(old[uids[1]].read_bytes() + b"\0\0")
+    assert repair(site) == found(removed=1, set_aside=1)
+    lose_ledger(site)
+    (site.folder / "quarantine" / site.store.path(uids[1]).name).unlink()
+    assert repair(site) == found(entered=9)
+    shutil.copy(old[uids[0]], site.store.path(uids[0]))
+    site.route(NOW + 100)
+    site.keep(NOW + 100 * DAY_S)
+    assert not list((site.folder / "archive").rglob("*.dcm"))
 
 
 def test_the_quarantine_gets_its_rows_back(site):
