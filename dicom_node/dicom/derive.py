@@ -13,20 +13,17 @@ from dicom_node.contracts.corrector import Correction
 from dicom_node.contracts.spec import CorrectorSpec
 from dicom_node.contracts.volume import Volume
 from dicom_node.dicom.companions import Companion
-from dicom_node.dicom.files import output_folder, write_instance
-from dicom_node.dicom.images import CorrectedInstance, corrected_dataset
+from dicom_node.dicom.corrected import CorrectedSeries
+from dicom_node.dicom.files import WriteBehind, output_folder
+from dicom_node.dicom.images import CorrectedInstance
 from dicom_node.dicom.naming import description_prefix, series_number
 from dicom_node.dicom.parametric_map import mapped_slices, write_parametric_map
 from dicom_node.dicom.parsing import PARSE_ERRORS, quiet
-from dicom_node.dicom.pixels import stored_from
 from dicom_node.dicom.provenance import Provenance
-from dicom_node.dicom.raw import rebuilt
-from dicom_node.dicom.reading import LoadedVolume, open_dataset
+from dicom_node.dicom.reading import LoadedVolume
 from dicom_node.dicom.report import has_figures, write_report
 from dicom_node.dicom.segmentation import write_segmentation
 from dicom_node.dicom.sources import RoleSources, derived_from, sources_of
-from dicom_node.dicom.validate import check_image
-from dicom_node.dicom.words import encode
 from dicom_node.durable import sync_folder
 from dicom_node.errors import DerivationError
 
@@ -153,30 +150,27 @@ class _Writer:
         sources, corrected = self._sources[role], self._correction.volumes[role]
         frames = corrected.pixels.reshape(-1, *corrected.pixels.shape[-2:])
         uids = self._provenance.uids
+        series_uid = uids.series(role)
         number = series_number(sources.frames[0].series_number, ordinal)
         target = self._folder / output_folder(role)
+        making = CorrectedSeries(self._provenance, self._correction.warnings)
         files, changed, clipped = [], 0, 0
-        for index in range(frames.shape[0]):
-            identity = CorrectedInstance(
-                role, uids.series(role), uids.instance(role, index), number, derived_from(self._sources, role, index)
-            )
-            ref = sources.frames[index].file
-            source = open_dataset(ref)
-            header = rebuilt(source)
-            frame = encode(stored_from(source, ref), np.asarray(frames[index], dtype=np.float32))
-            syntax = str(source.file_meta.TransferSyntaxUID)
-            dataset = corrected_dataset(header, syntax, frame, identity, self._provenance, self._correction.warnings)
-            check_image(dataset, header, identity)
-            path = target / f"{index + 1:04d}.dcm"
-            write_instance(path, dataset)
-            files.append(DerivedFile(path, identity.instance_uid, str(dataset.SOPClassUID)))
-            changed += frame.changed
-            clipped += frame.clipped
+        with WriteBehind() as outlet:
+            for index in range(frames.shape[0]):
+                instance_uid = uids.instance(role, index)
+                origin = derived_from(self._sources, role, index)
+                identity = CorrectedInstance(role, series_uid, instance_uid, number, origin)
+                made = making.image(sources.frames[index].file, np.asarray(frames[index], dtype=np.float32), identity)
+                path = target / f"{index + 1:04d}.dcm"
+                outlet.write(path, made.parts)
+                files.append(DerivedFile(path, instance_uid, origin[0].sop_class_uid))
+                changed += made.frame.changed
+                clipped += made.frame.clipped
         sync_folder(target)
         if clipped:
             self._warnings.append(f"{role}: {clipped} voxels were clipped to what the source's stored bits can hold")
         metrics = {**self._correction.metrics, "changed_frames": float(changed), "clipped_voxels": float(clipped)}
-        return DerivedSeries(role, uids.series(role), tuple(files), metrics)
+        return DerivedSeries(role, series_uid, tuple(files), metrics)
 
     def _map(self, name: str, ordinal: int) -> DerivedSeries | None:
         quantity = self._correction.maps[name]

@@ -8,6 +8,7 @@ and says whether the file holds all that its header promises. It tolerates what 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from struct import Struct
@@ -95,10 +96,29 @@ class Block:
 
 @dataclass(frozen=True)
 class Elements:
-    """What a file holds besides bulk data."""
+    """What a file holds besides bulk data.
+
+    Attributes:
+        transfer_syntax_uid: as it says, or as its bytes show.
+        root: kept elements.
+        begin: where the data set begins [bytes].
+        ends: where each element of the outermost level ends [bytes], in the order of the file; up to the pixel data.
+        pixels: tag, begin and length of the value [bytes] of native pixel data; None where there is none.
+    """
 
     transfer_syntax_uid: str
     root: Block
+    begin: int
+    ends: Mapping[int, int]
+    pixels: tuple[int, int, int] | None
+
+    def spans(self, data: bytes) -> dict[int, bytes]:
+        """Each element of the outermost level with its head, by tag; `data` is the whole file."""
+        found, begin = {}, self.begin
+        for tag, end in self.ends.items():
+            found[tag] = data[begin:end]
+            begin = end
+        return found
 
 
 def walk(stream: BinaryIO, ref: FileRef) -> Elements:
@@ -141,6 +161,8 @@ class _Walker:
         self._layout = _LITTLE
         self._kept = 0
         self._root = Block(True, True)
+        self._ends: dict[int, int] = {}
+        self._native: tuple[int, int, int] | None = None
 
     @property
     def series(self) -> str | None:
@@ -159,10 +181,11 @@ class _Walker:
         if self._window.has(6):
             explicit = self._says_vr()  # what a file does counts, not what it says it does
         self._root = Block(explicit, little)
+        begin, self._ends = self._window.position, {}
         if self._data_set(self._root, explicit, _NO_END, depth=0, delimited=False):
             self._pixels(syntax)
         self._window.finish()
-        return Elements(syntax, self._root)
+        return Elements(syntax, self._root, begin, self._ends, self._native)
 
     def _meta(self) -> str:
         """Step over preamble and File Meta Information; returns its transfer syntax, empty where it names none."""
@@ -243,6 +266,8 @@ class _Walker:
                 raise Damaged("an element that cannot stand in a data set")
             window.at = at + step
             self._value(block, tag, vr, length, explicit, end, depth)
+            if not depth:
+                self._ends[tag] = window.position
 
     def _value(
         self, block: Block | None, tag: int, vr: str | None, length: int, explicit: bool, end: int, depth: int
@@ -346,6 +371,7 @@ class _Walker:
     def _pixels(self, syntax: str) -> None:
         """Whether the pixel data is as long as its header says, without reading it."""
         window = self._window
+        group, element = self._layout.implicit(window.data, window.at)[:2]
         code, step = window.data[window.at + 4 : window.at + 6], 12
         if self._root.explicit and code in _LONG_VR:
             if not window.has(12):
@@ -359,6 +385,8 @@ class _Walker:
                 raise Damaged("pixel data is compressed but the transfer syntax says it is not")
             self._fragments(_NO_END)
             return
+        if syntax in _NATIVE:
+            self._native = (group << 16 | element, window.position, length)
         window.skip(length)
         if syntax in _NATIVE and length < _expected_bytes(self._root):
             raise Short("pixel data is shorter than Rows x Columns says")

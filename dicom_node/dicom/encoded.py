@@ -47,6 +47,12 @@ def raw_sequence(keyword: str, items: Iterable[bytes]) -> RawDataElement:
     return RawDataElement(Tag(keyword), "SQ", len(value), value, 0, False, True)
 
 
+def raw_element(element: RawDataElement) -> bytes:
+    """A raw sequence with its head."""
+    value = bytes(element.value or b"")
+    return _LONG.pack(element.tag >> 16, element.tag & 0xFFFF, b"SQ", 0, len(value)) + value
+
+
 def _short(keyword: str, vr: bytes, value: bytes) -> bytes:
     tag = Tag(keyword)
     return _SHORT.pack(tag.group, tag.element, vr, len(value)) + value

@@ -198,24 +198,77 @@ def read_stored(ref: FileRef) -> StoredFrame:
 
 def stored_from(dataset: FileDataset, ref: FileRef) -> StoredFrame:
     """The same for a dataset that is already read, with its pixel data."""
+    description = describe(dataset, ref)
+    return description.frame(decode(dataset, str(dataset.file_meta.TransferSyntaxUID), ref))
+
+
+@dataclass(frozen=True)
+class FrameDescription:
+    """How the words of a frame become values.
+
+    Attributes:
+        rows, columns, bits_allocated: of the words.
+        slope, intercept, bits_stored, shift, signed: as in `StoredFrame`.
+        declared_padding: Pixel Padding Value and its limit, None where the file has none.
+        is_ct: whether impossible values in the corners mark the outside.
+    """
+
+    rows: int
+    columns: int
+    bits_allocated: int
+    slope: float
+    intercept: float
+    bits_stored: int
+    shift: int
+    signed: bool
+    declared_padding: tuple[int, int] | None
+    is_ct: bool
+
+    def frame(self, words: Words) -> StoredFrame:
+        """The frame of these words."""
+        stored = _stored(words, self.shift, self.bits_stored, self.signed)
+        padding_range, padding = _padding(words, stored, self.declared_padding, self.bits_stored, self.signed)
+        if self.declared_padding is None and self.is_ct:
+            padding_range, padding = _outside_circle(stored, self.slope, self.intercept)
+        return StoredFrame(
+            words,
+            stored,
+            self.slope,
+            self.intercept,
+            self.bits_stored,
+            self.shift,
+            self.signed,
+            padding_range,
+            padding,
+        )
+
+
+def describe(dataset: FileDataset, ref: FileRef) -> FrameDescription:
+    """What a dataset says of its pixels.
+
+    Raises:
+        UnreadableFile, UnusableSeries: as `read_stored`.
+    """
     series = str(dataset.SeriesInstanceUID)
-    syntax = str(dataset.file_meta.TransferSyntaxUID)
     try:
         with quiet():
-            _refuse_pixels(dataset, ref, series, syntax)
+            _refuse_pixels(dataset, ref, series, str(dataset.file_meta.TransferSyntaxUID))
             slope, intercept = _rescale(dataset, series)
-            bits_stored, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
-            shift = int(dataset.get("HighBit", bits_stored - 1)) + 1 - bits_stored
-            declared = _declared_padding(dataset)
-            modality = str(dataset.get("Modality", ""))
+            bits_stored = int(dataset.BitsStored)
+            return FrameDescription(
+                rows=int(dataset.Rows),
+                columns=int(dataset.Columns),
+                bits_allocated=int(dataset.BitsAllocated),
+                slope=slope,
+                intercept=intercept,
+                bits_stored=bits_stored,
+                shift=int(dataset.get("HighBit", bits_stored - 1)) + 1 - bits_stored,
+                signed=int(dataset.PixelRepresentation) == 1,
+                declared_padding=_declared_padding(dataset),
+                is_ct=str(dataset.get("Modality", "")) == "CT",
+            )
     except PARSE_ERRORS as error:
         raise UnreadableFile(f"{ref}: damaged ({type(error).__name__} in the image's description)") from None
-    words = decode(dataset, syntax, ref)
-    stored = _stored(words, shift, bits_stored, signed)
-    padding_range, padding = _padding(words, stored, declared, bits_stored, signed)
-    if declared is None and modality == "CT":
-        padding_range, padding = _outside_circle(stored, slope, intercept)
-    return StoredFrame(words, stored, slope, intercept, bits_stored, shift, signed, padding_range, padding)
 
 
 def _refuse_pixels(dataset: FileDataset, ref: FileRef, series: str, transfer_syntax_uid: str) -> None:

@@ -11,11 +11,11 @@ from pydicom.dataset import FileDataset
 
 from dicom_node import logs
 from dicom_node.contracts import Accepts, BoolArray, FileRef, RoleInstance, TagValue, Volume
+from dicom_node.dicom.alike import AlikeImages, check_instance
 from dicom_node.dicom.geometry import place, positions, reference_views, stack
 from dicom_node.dicom.headers import open_ref
 from dicom_node.dicom.ordering import arrange
 from dicom_node.dicom.parsing import parse
-from dicom_node.dicom.pixels import StoredFrame, stored_from
 from dicom_node.dicom.screening import screen
 from dicom_node.errors import UnreadableFile
 
@@ -94,8 +94,11 @@ def _without_reference_views(instances: Sequence[RoleInstance]) -> tuple[RoleIns
 def _decode(ordered: Sequence[RoleInstance], rows: int, columns: int) -> tuple[NDArray[np.float32], BoolArray | None]:
     pixels = np.empty((len(ordered), rows, columns), dtype=np.float32)
     padding: BoolArray | None = None
+    images = AlikeImages()
     for index, item in enumerate(ordered):
-        frame = _frame(item)
+        image = images.read(item.header.file)
+        check_instance(image, item.header.sop_instance_uid, item.header.file)
+        frame = image.frame
         if frame.stored.shape != (rows, columns):
             raise UnreadableFile(f"{item.header.file}: holds other pixels than when its header was read")
         pixels[index] = frame.physical
@@ -104,14 +107,6 @@ def _decode(ordered: Sequence[RoleInstance], rows: int, columns: int) -> tuple[N
                 padding = np.zeros(pixels.shape, dtype=np.bool_)
             padding[index] = frame.padding
     return pixels, padding
-
-
-def _frame(item: RoleInstance) -> StoredFrame:
-    ref = item.header.file
-    dataset = open_dataset(ref)
-    if str(dataset.SOPInstanceUID) != item.header.sop_instance_uid:
-        raise UnreadableFile(f"{ref}: no longer holds instance {item.header.sop_instance_uid}")
-    return stored_from(dataset, ref)
 
 
 def _asked_tags(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from dicom_node.contracts.headers import FileRef
+from dicom_node.dicom.elements import walk
 from dicom_node.dicom.headers import open_ref
 from dicom_node.dicom.parsing import parse
 from dicom_node.dicom.reading import LoadedVolume
@@ -116,24 +117,18 @@ def _same_grid(one: RoleSources, other: RoleSources) -> bool:
 
 
 def _source(ref: FileRef) -> Source:
-    header = header_of(ref)
+    with open_ref(ref) as stream:
+        root = walk(stream, ref).root
+    number = root.text(0x00200011).split("\\")[0].strip()
     return Source(
         file=ref,
-        sop_class_uid=str(header.SOPClassUID),
-        sop_instance_uid=str(header.SOPInstanceUID),
-        series_instance_uid=str(header.SeriesInstanceUID),
-        study_instance_uid=str(header.StudyInstanceUID),
-        modality=str(header.get("Modality") or ""),
-        series_number=_number(header),
+        sop_class_uid=root.text(0x00080016),
+        sop_instance_uid=root.text(0x00080018),
+        series_instance_uid=root.text(0x0020000E),
+        study_instance_uid=root.text(0x0020000D),
+        modality=root.text(0x00080060),
+        series_number=int(number) if number.lstrip("-+").isdigit() else None,
     )
-
-
-def _number(header: Dataset) -> int | None:
-    try:
-        value = header.get("SeriesNumber")
-        return None if value is None or value == "" else int(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def of_series(sources: Sequence[Source]) -> dict[str, dict[str, list[Source]]]:
