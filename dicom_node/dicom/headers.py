@@ -106,7 +106,10 @@ class _Context:
         if found is None:
             return [default_encoding] if self._outer is None else self._outer.encodings
         named = found[1].decode("ascii", "replace").rstrip(" \0").split("\\")
-        return list(convert_encodings([part.strip() for part in named]))
+        try:
+            return list(convert_encodings([part.strip() for part in named]))
+        except ValueError:  # a name with a NUL in it
+            return [default_encoding]
 
     @cached_property
     def signed(self) -> bool:

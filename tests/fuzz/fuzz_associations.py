@@ -63,7 +63,7 @@ class Associations:
     The first bytes of an input choose the size of packets and of the buffer, when the peer goes, when the disk fails.
     """
 
-    longest: ClassVar = 16_384
+    longest: ClassVar = 65_536
     words: ClassVar = (wire.RELEASE_RQ, wire.ABORT_PDU, bytes((1, 3)), bytes((1, 2)), bytes((1, 0)), bytes((1, 1)))
 
     def __init__(self, folder: Path) -> None:
@@ -89,6 +89,7 @@ class Associations:
             p_data(pdv(1, 3, command(C_STORE, 1, CT, "1.2.3")), pdv(1, 0, body), pdv(1, LAST, body)),
             p_data(pdv(1, 3, command(C_CANCEL, 1))) + wire.echo() + wire.store("1.2.3", b"", message=9),
             p_data(*(pdv(1, COMMAND | (LAST if n == 9 else 0), b"") for n in range(10))),
+            wire.store("1.2.3", body * 40, fragment=9_000) + wire.store("1.2.4", body * 15, message=2),
             p_data(pdv(1, 3, command(0x0020, 1, CT, data_set=1)), pdv(1, LAST, body)),
         )
         for number, stream in enumerate(streams):

@@ -191,3 +191,13 @@ def test_no_error_message_shows_patient_data():
             header(data[:cut])
         except UnreadableFile as error:
             assert "Canary" not in str(error) and "CANARY" not in str(error)
+
+
+@pytest.mark.parametrize("name", [b"ISO_IR\0 100", b"\0", b"hex", b"undefined", b"\xff\xfe", b"a" * 2000])
+def test_character_set_that_is_none_costs_no_header(name: bytes) -> None:
+    data = written(SyntheticSeries(slices=1, rows=4, columns=4).dataset(0))
+    name += b" " * (len(name) % 2)
+    known = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"
+    assert known in data
+    data = data.replace(known, b"\x08\x00\x05\x00CS" + len(name).to_bytes(2, "little") + name)
+    assert header(data).tags["Modality"] == "CT"
