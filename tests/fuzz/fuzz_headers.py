@@ -39,7 +39,8 @@ class Headers:
 
     longest: ClassVar = 65_536
     words: ClassVar = (
-        *_VR, b"DICM", b"\xff\xff\xff\xff", b"ISO 2022 IR 87", b"\x1b$B", b"\x08\0\x05\0CS", b"GB18030", _ITEM, _ITEM_END, _SEQUENCE_END,
+        *_VR, b"DICM", b"\xff\xff\xff\xff", b"ISO 2022 IR 87", b"\x1b$B",
+        b"\x08\0\x05\0CS", b"GB18030", _ITEM, _ITEM_END, _SEQUENCE_END,
         _DEEP, *(uid.encode() for uid in (*_SYNTAXES, DeflatedExplicitVRLittleEndian)),
     )  # fmt: skip
 
