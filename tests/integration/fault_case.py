@@ -49,6 +49,12 @@ class Case:
         self._pushes.append((study, future))
         return future
 
+    def sent(self, study: soak_study.Study, acknowledged: set[str]) -> None:
+        """Note that somebody else pushed this."""
+        future: Future[set[str]] = Future()
+        future.set_result(acknowledged)
+        self._pushes.append((study, future))
+
     def extra_study(self) -> soak_study.Study:
         """One instance that `finish` does not ask for: it must not be acknowledged."""
         return soak_study.make(self.folder / f"extra{next(_NUMBERS)}", self.seed, 10**6, 1)

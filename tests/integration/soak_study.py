@@ -51,7 +51,7 @@ class Study:
         }
 
 
-def make(folder: Path, seed: int, number: int, slices: int) -> Study:
+def make(folder: Path, seed: int, number: int, slices: int, *, description: str = "SYNTHETIC SERIES") -> Study:
     """Write the series into a folder, as storescu would read it."""
     noise = np.random.default_rng((seed, number)).integers(0, 2000, (slices, ROWS, ROWS))
     patient_id = f"SOAK-{seed}-{number}"
@@ -61,6 +61,7 @@ def make(folder: Path, seed: int, number: int, slices: int) -> Study:
         rows=ROWS,
         columns=ROWS,
         stored=noise,
+        series_description=description,
         patient=SyntheticPatient(patient_id=patient_id),
         seed=1_000_003 * (seed + 1) + number,
     )
