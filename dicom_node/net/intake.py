@@ -34,6 +34,8 @@ log = logs.get("net.intake")
 _MOST_FILES: Final = 128
 """Files in one batch: enough to share a transaction and a sync, few enough to look into the journals in between."""
 _SHORTEST_PAUSE_S: Final = 0.001
+_GATHER_S: Final = 0.2
+"""Pause while images are coming in [s]."""
 _LOOK_AGAIN_S: Final = 1.0
 """Longest pause between two looks for patients that have settled, and for receivers that are gone [s]."""
 
@@ -87,6 +89,7 @@ class Intake:
         self._batch = batch
         self._recovered = self._swept = False
         self._waiting = True
+        self._flowing = False
         self._settles_at: float | None = None
         self._look_after = self._sweep_after = 0.0
 
@@ -102,7 +105,8 @@ class Intake:
             NodeError: database or disk refused; nothing is lost and the step may be repeated.
         """
         done, trouble = 0, None
-        for take_up in (self._recover, self._journals.absorb, self._sweep):
+        self._flowing = False
+        for take_up in (self._recover, self._absorb, self._sweep):
             try:
                 done += take_up(now)
             except NodeError as problem:
@@ -121,7 +125,20 @@ class Intake:
             now: UTC [s].
         """
         until = longest_s if self._settles_at is None else self._settles_at - now
-        return min(longest_s, max(until, _SHORTEST_PAUSE_S))
+        return min(_GATHER_S if self._flowing else longest_s, max(until, _SHORTEST_PAUSE_S))
+
+    @property
+    def flowing(self) -> bool:
+        """Whether images are coming in, but not yet a whole batch: a pause then lets them gather.
+
+        Filed one by one, each would cost the disk as many syncs as a batch, which receivers then wait for.
+        """
+        return self._flowing
+
+    def _absorb(self, now: float) -> int:
+        absorbed = self._journals.absorb(now)
+        self._flowing = 0 < absorbed < self._batch
+        return absorbed
 
     def _recover(self, now: float) -> int:
         removed = 0 if self._recovered else self._journals.recover(now)

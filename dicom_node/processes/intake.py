@@ -28,7 +28,7 @@ def run(config: Config, index: int, ready: Life) -> None:
         ready.set()
         repeat(
             stop,
-            lambda: intake.step(time.time()) > 0,
+            lambda: intake.step(time.time()) > 0 and not intake.flowing,
             config.intake.poll_s,
             ready.beat,
             lambda longest: stop.wait(intake.pause(longest, time.time())),

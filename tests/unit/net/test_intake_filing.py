@@ -262,3 +262,20 @@ def test_a_clock_that_is_set_back_costs_no_more_than_another_quiet_period(room: 
     work(later, 1000.0)
     work(later, 1001.0 + QUIET_S)
     assert len(room.plans) == 1
+
+
+def test_while_images_come_in_they_are_left_to_gather_and_a_quiet_period_still_ends_in_time(
+    room: Room, tmp_path: Path
+) -> None:
+    intake = room.intake()
+    assert not intake.flowing
+    for path in small(3).write(tmp_path / "sent"):
+        room.receiver.receive(path, 100.0)
+        assert intake.step(100.0) > 0
+        assert intake.flowing
+    assert intake.pause(0.05, 100.0) > 0.05
+    room.receiver.release(100.1)
+    intake.step(100.2)
+    intake.step(100.2)
+    assert not intake.flowing
+    assert intake.pause(0.05, 100.0 + QUIET_S - 0.01) <= 0.0101
