@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -259,10 +261,18 @@ class Supervisor:
             ]
             for process in living:
                 process.terminate()
+            if kind == "receiver":
+                self._close_port()
             for process in living:
                 process.join(max(0.0, deadline - time.monotonic()))
         late = [c.name for c in self._children if c.process is not None and c.process.is_alive()]
         log.info("drained", late=",".join(late) or "none")
+
+    def _close_port(self) -> None:
+        """Callers are refused from now on, rather than left waiting for somebody to take them."""
+        for one in self._listening:
+            with contextlib.suppress(OSError):
+                one.socket.shutdown(socket.SHUT_RDWR)
 
     def _kill_rest(self) -> None:
         for child in self._children:

@@ -85,9 +85,11 @@ def accept_until(
             continue
         except OSError as problem:
             # A peer that has already gone, or no descriptors left: both pass.
-            if problem.errno not in (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR):
+            if problem.errno in (errno.ECONNABORTED, errno.EAGAIN, errno.EINTR):
+                continue
+            if problem.errno != errno.EINVAL:  # else the supervisor has shut the socket down: we are about to stop
                 log.error("accept_failed", code=errno.errorcode.get(problem.errno or 0, "unknown"))
-                stop.wait(_TIRED_S)
+            stop.wait(_TIRED_S)
             continue
         take(connected, str(address[0]), listening.tls)
         stop.wait(min(_TURN_S * held(), _LONGEST_TURN_S))

@@ -14,7 +14,7 @@ import pytest
 import soak_study
 from fault_case import fault_case
 from faulty_node import Fault
-from light_sender import SUCCESS, Gone, LightSender
+from light_sender import SUCCESS, LightSender
 from peers import Orthanc, wait_until
 
 pytestmark = pytest.mark.slow
@@ -38,22 +38,13 @@ def test_sigterm_lets_a_push_finish_and_takes_no_other(tmp_path: Path, pacs: Ort
             assert sender.store(study.instances[0]) == SUCCESS
             case.node.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
             wait_until(lambda: case.node.events("draining"), what="draining")
-            wait_until(lambda: is_refused(case.node.port), what="nobody else is let in")
+            wait_until(lambda: not peers.accepts_connections(case.node.port), 5, "others are refused at once")
             assert [sender.store(one) for one in study.instances[1:]] == [SUCCESS] * 5
             sender.release()
         assert case.node.process.wait(30) == 0  # type: ignore[union-attr]
         case.node.start()
         case.sent(study, study.uids)
         case.finish()
-
-
-def is_refused(port: int) -> bool:
-    try:
-        with LightSender(port, "1.2.840.10008.5.1.4.1.1.2") as sender:
-            sender.release()
-    except Gone:
-        return True
-    return False
 
 
 def test_without_the_supervisor_nobody_stays_and_the_port_is_free_at_once(tmp_path: Path, pacs: Orthanc) -> None:
