@@ -13,6 +13,7 @@ from dicom_node.processes.bells import Bell, ring
 from dicom_node.processes.common import IDLE_S, begin, repeat
 from dicom_node.processes.life import Life
 from dicom_node.worker.memory import allowance
+from dicom_node.worker.rehearsal import Rehearsal
 
 
 def run(config: Config, index: int, ready: Life) -> None:
@@ -29,6 +30,12 @@ def run(config: Config, index: int, ready: Life) -> None:
             config, database, name, beat=ready.beat, derived=lambda: ring(bells, "delivery"), memory=memory
         )
         worker.warm_up(rule.corrector for rule in rules_of(config) if rule.enabled)
-        bell = Bell(bells, f"worker-{index}")
+        bell, rehearsal = Bell(bells, f"worker-{index}"), Rehearsal()
+
+        def step() -> bool:
+            worked = worker.step()
+            rehearsal.step(idle=not worked)
+            return worked
+
         ready.set()
-        repeat(stop, worker.step, IDLE_S, ready.beat, bell.wait)
+        repeat(stop, step, IDLE_S, ready.beat, bell.wait)

@@ -7,12 +7,14 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from dicom_node import faults, logs
 from dicom_node.contracts import Corrector, CorrectorSpec, ParameterValue, RoleInstance
 from dicom_node.database.engine import Database
 from dicom_node.dicom.headers import read_header
+from dicom_node.dicom.parsing import quiet
 from dicom_node.durable import storage_error
 from dicom_node.errors import (
     CorrectionRefused,
@@ -34,6 +36,7 @@ from dicom_node.worker.pipeline import Outcome, Task, run
 
 Clock = Callable[[], float]
 _BEAT_S = 1.0
+_READERS = 4
 
 log = logs.get("worker")
 
@@ -201,8 +204,10 @@ class Worker:
     def _task(self, job: Job) -> Task:
         spec = self._spec(job.corrector)
         roles: dict[str, list[RoleInstance]] = {}
-        for item in job.inputs:
-            roles.setdefault(item.role, []).append(_instance(item))
+        # Several at once: most of the time goes into digests and the disk, which Python lets run beside each other.
+        with quiet(), ThreadPoolExecutor(_READERS) as pool:
+            for item, instance in zip(job.inputs, pool.map(_instance, job.inputs), strict=True):
+                roles.setdefault(item.role, []).append(instance)
         weights = spec.weights.get(job.method)
         return Task(
             spec=spec,
