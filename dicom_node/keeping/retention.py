@@ -70,6 +70,7 @@ class Retention:
         self._paths = StoredPaths(data_dir)
         self._round: _Round | None = None
         self._told = float("-inf")
+        self._held: Counter[str] = Counter()
 
     def step(self, now: float) -> float:
         """Do the next small piece of work.
@@ -175,8 +176,8 @@ class Retention:
     def _end_round(self, current: _Round, now: float) -> float:
         self._round = None
         took = time.monotonic() - current.began
-        if current.marked or time.monotonic() - self._told > _TOLD_EVERY_S:
-            self._told = time.monotonic()
+        if current.marked or current.held != self._held or time.monotonic() - self._told > _TOLD_EVERY_S:
+            self._told, self._held = time.monotonic(), current.held
             with self._database.begin() as tx:
                 milestones.note(tx, milestones.RETENTION, now, {"studies": current.marked, "held": dict(current.held)})
         return min(max(took * _SHARE, _SHORTEST_REST_S), _LONGEST_REST_S)
