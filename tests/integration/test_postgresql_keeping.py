@@ -68,3 +68,15 @@ def test_counters_of_many_connections_are_added_up_without_waiting(database):
         assert fold_totals(tx) == 0, "few rows are left alone"
         tx.execute(t.patients.delete())
         assert read_totals(tx)["patients"] == 81
+
+
+def test_counts_follow_every_way_in_and_out(site):
+    jobs = [site.job(study(number), end=end) for number, end in enumerate(("delivered", "dead", "queued"))]
+    with site.database.begin() as tx:
+        counts = {key: number for key, number in site.ledger.counts(tx).items() if number}
+        assert counts == {("job", "DELIVERED"): 1, ("job", "DEAD"): 1, ("job", "QUEUED"): 1, ("delivery", "DONE"): 1}
+        tx.execute(text("UPDATE jobs SET state = 'CANCELLED' WHERE state <> 'DELIVERED'"))
+        assert site.ledger.counts(tx)["job", "CANCELLED"] == 2
+        tx.execute(text("DELETE FROM jobs WHERE id <> :kept"), {"kept": jobs[1]})
+        counts = {key: number for key, number in site.ledger.counts(tx).items() if number}
+        assert counts == {("job", "CANCELLED"): 1}, "a cascade counts too"

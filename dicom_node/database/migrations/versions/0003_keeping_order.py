@@ -155,6 +155,7 @@ def _sqlite(table: str, what: str, event: str, changes: list[tuple[str, str]]) -
 
 
 def _for_postgresql() -> list[str]:
+    """One addition for each statement: a transaction that files many images must not write a counter for each."""
     made = [
         """
         CREATE FUNCTION totals_add(counted text, by bigint) RETURNS void LANGUAGE sql AS $$
@@ -162,32 +163,50 @@ def _for_postgresql() -> list[str]:
             ON CONFLICT (name, writer) DO UPDATE SET amount = t.amount + excluded.amount
         $$""",
         """
-        CREATE FUNCTION totals_row() RETURNS trigger LANGUAGE plpgsql AS $$
+        CREATE FUNCTION totals_rows() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE found bigint := (SELECT count(*) FROM changed);
         BEGIN
-            PERFORM totals_add(TG_ARGV[0], CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END);
+            IF found > 0 THEN
+                PERFORM totals_add(TG_ARGV[0], CASE TG_OP WHEN 'INSERT' THEN found ELSE -found END);
+            END IF;
+            RETURN NULL;
+        END $$""",
+        """
+        CREATE FUNCTION totals_states() RETURNS trigger LANGUAGE plpgsql AS $$
+        DECLARE one record;
+        BEGIN
+            FOR one IN SELECT state, count(*) AS found FROM changed GROUP BY state ORDER BY state LOOP
+                PERFORM totals_add(
+                    TG_ARGV[0] || ':' || one.state, CASE TG_OP WHEN 'INSERT' THEN one.found ELSE -one.found END
+                );
+            END LOOP;
             RETURN NULL;
         END $$""",
         """
         CREATE FUNCTION totals_state() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF TG_OP <> 'INSERT' THEN PERFORM totals_add(TG_ARGV[0] || ':' || OLD.state, -1); END IF;
-            IF TG_OP <> 'DELETE' THEN PERFORM totals_add(TG_ARGV[0] || ':' || NEW.state, 1); END IF;
+            PERFORM totals_add(TG_ARGV[0] || ':' || OLD.state, -1);
+            PERFORM totals_add(TG_ARGV[0] || ':' || NEW.state, 1);
             RETURN NULL;
         END $$""",
     ]
     for table, name in _COUNTED.items():
-        made.append(
-            f"CREATE TRIGGER totals_{table} AFTER INSERT OR DELETE ON {table} "
-            f"FOR EACH ROW EXECUTE FUNCTION totals_row('{name}')"
-        )
+        made += _on_statements(table, "totals_rows", name)
     for table, prefix in _STATED.items():
         made += [
-            f"CREATE TRIGGER totals_{table} AFTER INSERT OR DELETE ON {table} "
-            f"FOR EACH ROW EXECUTE FUNCTION totals_state('{prefix}')",
+            *_on_statements(table, "totals_states", prefix),
             f"CREATE TRIGGER totals_{table}_state AFTER UPDATE OF state ON {table} FOR EACH ROW "
             f"WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION totals_state('{prefix}')",
         ]
     return made
+
+
+def _on_statements(table: str, function: str, argument: str) -> list[str]:
+    return [
+        f"CREATE TRIGGER totals_{table}_{event.lower()} AFTER {event} ON {table} REFERENCING {rows} TABLE AS changed "
+        f"FOR EACH STATEMENT EXECUTE FUNCTION {function}('{argument}')"
+        for event, rows in (("INSERT", "NEW"), ("DELETE", "OLD"))
+    ]
 
 
 def downgrade() -> None:
