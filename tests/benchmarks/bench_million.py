@@ -244,16 +244,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--instances", type=int, default=1_000_000)
     parser.add_argument("--cycles", type=int, default=40)
+    parser.add_argument("--engine", choices=("both", "sqlite", "postgresql"), default="both")
     arguments = parser.parse_args()
     rows = arguments.instances // 8 * 9 + arguments.instances
     print(f"{arguments.instances} instances, {rows - arguments.instances} rows of associations, jobs and deliveries")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        print("SQLite")
-        compare(
-            f"sqlite:///{folder}/empty.sqlite", f"sqlite:///{folder}/full.sqlite", arguments.instances,
-            arguments.cycles, folder,
-        )  # fmt: skip
+    if arguments.engine != "postgresql":
+        with tempfile.TemporaryDirectory() as name:
+            print("SQLite")
+            files = (f"sqlite:///{name}/{which}.sqlite" for which in ("empty", "full"))
+            compare(*files, arguments.instances, arguments.cycles, Path(name))
+    if arguments.engine != "sqlite":
+        on_server(arguments.instances, arguments.cycles)
+
+
+def on_server(instances: int, cycles: int) -> None:
+    """The same on PostgreSQL, where its programs are installed."""
     sys.path[:0] = [str(TESTS), str(TESTS / "integration")]
     from conftest import find_program
     from postgresql import run_server
@@ -264,7 +269,7 @@ def main() -> None:
         return
     with run_server(initdb.resolve().parent) as server, tempfile.TemporaryDirectory() as name:
         print("PostgreSQL (no fsync)")
-        compare(server.url(), server.create("full_one"), arguments.instances, arguments.cycles, Path(name))
+        compare(server.url(), server.create("full_one"), instances, cycles, Path(name))
 
 
 if __name__ == "__main__":
