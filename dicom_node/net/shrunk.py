@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection
 
+from dicom_node import logs
 from dicom_node.archive.index import ArchiveIndex
 from dicom_node.jobs.ledger import JobLedger
 from dicom_node.jobs.model import NewJob
+
+log = logs.get("net.shrunk")
 
 Explanations = Sequence[Mapping[str, object]]
 
@@ -39,6 +42,7 @@ def without_shrunk(
         if reason is None:
             whole.append(job)
             continue
+        log.warning("job_left_out", route=job.route, corrector=job.corrector, reason=reason)
         for uid in {one.series_instance_uid for one in job.inputs}:
             reasons.setdefault(uid, []).append((job, reason))
     working = {one.series_instance_uid for job in whole for one in job.inputs}
