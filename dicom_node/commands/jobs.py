@@ -121,7 +121,7 @@ def retry(job_id: JobArgument, config: ConfigOption = None, as_json: JsonFlag = 
 
 @app.command("cancel")
 def cancel(job_id: JobArgument, config: ConfigOption = None, as_json: JsonFlag = False) -> None:
-    """Cancel a job that has not begun, or the deliveries of one that has."""
+    """Cancel a job that has not begun, or the deliveries of one that has; or give up one that is dead."""
     _steer(job_id, config, as_json, "cancel")
 
 

@@ -6,6 +6,7 @@ that keeps filing out and sees the mark: what is sent again meanwhile is either 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -26,7 +27,9 @@ from dicom_node.keeping.holds import Hold, Study, hold, jobs_of
 from dicom_node.worker.outbox import Outbox
 
 _BATCH: Final = 128
-"""Instances removed under one lock: senders and workers wait for it."""
+"""Most instances removed under one lock: intake and workers wait for it."""
+_LONGEST_HOLD_S: Final = 0.25
+"""Large files take their time: no further one is begun after this [s]."""
 _ENDED = frozenset({JobState.DELIVERED, JobState.UNCHANGED, JobState.REFUSED, JobState.CANCELLED})
 
 
@@ -92,9 +95,8 @@ class Leaving:
                 return 0
         with self._database.begin() as tx:
             serialise(tx, FILING)
-            batch = self._marked(tx, _BATCH)
+            batch, paths = self._unlinked(self._marked(tx, _BATCH))
             jobs = sorted({job for study in _studies(batch) for job in _ended_jobs(tx, study)})
-            paths = [path for row in batch for path in self._unlink(row)]
             faults.reach("keeper.unlinked")
         # Only what is gone for good may be forgotten: a file that came back without a row would never leave again.
         self._store.sync([path for path in paths if path.parent.exists()])
@@ -118,6 +120,18 @@ class Leaving:
         row = t.instances.c
         found = select(row.id, row.sop_instance_uid, row.path, row.patient_key, row.study_instance_uid)
         return tx.execute(found.where(row.leaving_since.is_not(None)).order_by(row.leaving_since).limit(limit)).all()
+
+    def _unlinked(self, rows: Sequence[Any]) -> tuple[list[Any], list[Path]]:
+        """Remove files for as long as others may be kept waiting; of which rows, and where they lay."""
+        batch: list[Any] = []
+        paths: list[Path] = []
+        end = time.monotonic() + _LONGEST_HOLD_S
+        for row in rows:
+            batch.append(row)
+            paths.extend(self._unlink(row))
+            if time.monotonic() > end:
+                break
+        return batch, paths
 
     def _unlink(self, row: Row[Any]) -> set[Path]:
         """Where the index says that it lies; and where it lies too if it was sent again since version 0.1."""

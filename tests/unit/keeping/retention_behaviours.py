@@ -72,8 +72,9 @@ class AgeBehaviour:
         site.keep(LATER + 5 * DAY_S)
         assert site.lacks(study(slices=3))
 
-    def test_a_study_of_many_images_leaves_in_several_batches(self, site, monkeypatch):
-        monkeypatch.setattr("dicom_node.keeping.leaving._BATCH", 3)
+    @pytest.mark.parametrize(("limit", "value"), [("_BATCH", 3), ("_LONGEST_HOLD_S", -1.0)])
+    def test_a_study_of_many_images_leaves_in_several_batches(self, site, monkeypatch, limit, value):
+        monkeypatch.setattr(f"dicom_node.keeping.leaving.{limit}", value)
         site.push(study(slices=8), START)
         site.route(START)
         site.keep(LATER)
