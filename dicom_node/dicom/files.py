@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.dicom.tags import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from dicom_node.durable import storage_error
 
-_WRITERS: Final = 4
+_WRITERS: Final = 3
 
 
 def write_instance(path: Path, dataset: Dataset, bulk: Iterable[bytes] = (), bulk_head: bytes = b"") -> None:
@@ -79,7 +79,7 @@ class WriteBehind:
     As a context manager: at its end every file is written, or what went wrong is raised.
     """
 
-    _MOST_WAITING = 8
+    _MOST_WAITING = 4
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(_WRITERS, thread_name_prefix="write-behind")

@@ -171,7 +171,7 @@ class Intake:
         faults.reach("intake.committed")
         for received in done:
             if str(received.path).startswith(self._spool):
-                received.path.unlink(missing_ok=True)
+                _unlink(received.path)
                 faults.reach("intake.unlinked")
         for one in (*unreadable, *conflicts):
             log.error(
@@ -309,3 +309,10 @@ def _header(received: Received) -> InstanceHeader | str:
         raise
     except Exception as problem:  # noqa: BLE001  one poisonous file must not stop every file behind it
         return f"{received.path.name}: the header reader failed ({type(problem).__name__})"
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise storage_error(problem, path) from problem

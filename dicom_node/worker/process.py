@@ -36,7 +36,7 @@ from dicom_node.worker.pipeline import Outcome, Task, run
 
 Clock = Callable[[], float]
 _BEAT_S = 1.0
-_READERS = 4
+_READERS = 2
 
 log = logs.get("worker")
 
