@@ -62,14 +62,16 @@ class Outbox:
         Raises:
             StorageFailed, StorageFull: the disk refuses.
         """
-        target = self.folder(job_id)
+        target, aside = self.folder(job_id), self._folder / f".{job_id}.replaced"
         try:
             if target.exists():
-                shutil.rmtree(target)
+                target.rename(aside)
                 faults.reach("outbox.cleared")
             working.rename(target)
             faults.reach("outbox.renamed")
             sync_folder(self._folder)
+            if aside.exists():
+                shutil.rmtree(aside)
             faults.reach("outbox.published")
         except OSError as error:
             raise storage_error(error, working) from error

@@ -2,10 +2,15 @@
 
 import errno
 import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dicom_node import faults
 from dicom_node.durable import storage_error
 from dicom_node.errors import StorageFailed, StorageFull
 from dicom_node.worker.outbox import Outbox
@@ -32,6 +37,44 @@ def test_a_repeated_attempt_replaces_what_an_earlier_one_published(tmp_path: Pat
         outbox.seal(working, {})
         outbox.publish("job1", working)
     assert (outbox.folder("job1") / "a.dcm").read_bytes() == b"second"
+
+
+def test_what_an_earlier_attempt_published_goes_whole_before_the_new_one_comes_whole(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path)
+    visible: list[list[str]] = []
+
+    def look(_: str) -> None:
+        folder = outbox.folder("job1")
+        visible.append(sorted(p.name for p in folder.iterdir()) if folder.exists() else [])
+
+    faults.arm(look)
+    try:
+        for token in (1, 2):
+            working = outbox.open("job1", token)
+            for name in "abc":
+                (working / name).write_bytes(b"x")
+            outbox.seal(working, {})
+            with patched_rmtree(look):
+                outbox.publish("job1", working)
+    finally:
+        faults.arm(None)
+    assert {tuple(names) for names in visible} == {(), ("a", "b", "c", "manifest.json")}
+    assert [p.name for p in tmp_path.iterdir()] == ["job1"]
+
+
+@contextmanager
+def patched_rmtree(look: Callable[[str], None]) -> Iterator[None]:
+    """Somebody looks after each file that a folder loses."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def remove(folder: Path, **_: Any) -> None:
+            for path in sorted(folder.iterdir()):
+                path.unlink()
+                look("")
+            folder.rmdir()
+
+        patch.setattr(shutil, "rmtree", remove)
+        yield
 
 
 def test_what_a_killed_worker_left_is_swept_and_never_published(tmp_path: Path) -> None:
