@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
 
-.PHONY: help setup setup-dev system demo test fuzz lint types imports bench clean
+.PHONY: help setup setup-dev system demo test fuzz lint types imports bench soak clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
@@ -56,6 +56,12 @@ imports: setup-dev ## Who may import whom
 
 bench: setup-dev ## Measure speed and quality; prints ratios against baselines of the same run
 	for benchmark in tests/benchmarks/bench_*.py; do $(BIN)/python $$benchmark || exit 1; done
+
+SEEDS ?= 1000
+FIRST ?= 1
+JOBS  ?= 1
+soak: setup-dev system ## Kill nodes at every fault point: SEEDS (1000) from FIRST, JOBS at a time, or one SEED with its plan
+	$(BIN)/python tests/integration/soak.py $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --first $(FIRST)) --jobs $(JOBS)
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) demo-out

@@ -22,6 +22,8 @@ ROOMS = {
     "keeper": "keeper",
 }
 """Which process passes the points of which room."""
+_COMMANDS = ("repair",)
+"""Rooms whose points no process of a running node passes; their own tests kill there."""
 _BEFORE = {
     "intake.associations_lost": ("receiver", "receiver.recorded"),
     "intake.orphan_removed": ("receiver", "spool.written"),
@@ -106,7 +108,8 @@ def points() -> tuple[tuple[str, str], ...]:
         text = path.read_text()
         if "faults.reach(" in text:
             found |= {name for node in ast.walk(ast.parse(text)) if _is_reach(node) for name in _names(node)}
-    return tuple(sorted((ROOMS[name.partition(".")[0]], name) for name in found))
+    rooms = {name: name.partition(".")[0] for name in found}
+    return tuple(sorted((ROOMS[room], name) for name, room in rooms.items() if room not in _COMMANDS))
 
 
 def _is_reach(node: ast.AST) -> bool:
