@@ -110,10 +110,10 @@ class StoredFrame:
         new, clipped = _to_stored(
             physical, self.slope, self.intercept, self.bits_stored, self.signed, self.padding_range
         )
+        if self.bits_stored == 8 * words.dtype.itemsize:
+            return new.astype(words.dtype), clipped
         mask = (1 << self.bits_stored) - 1
         bits = ((new & mask) << self.shift).astype(words.dtype)
-        if mask << self.shift == (1 << 8 * words.dtype.itemsize) - 1:
-            return bits, clipped
         unused = ~(mask << self.shift) & ((1 << 8 * words.dtype.itemsize) - 1)
         return bits | (words & words.dtype.type(unused)), clipped
 
@@ -130,7 +130,7 @@ def to_stored(
     bits_stored: int,
     signed: bool,
     padding_range: tuple[int, int] | None = None,
-) -> NDArray[np.int64]:
+) -> Stored:
     """Nearest stored value for each physical one: the inverse of `to_physical` within half a slope.
 
     Args:
@@ -154,7 +154,7 @@ def _to_stored(
     bits_stored: int,
     signed: bool,
     padding_range: tuple[int, int] | None,
-) -> tuple[NDArray[np.int64], int]:
+) -> tuple[Stored, int]:
     """The same, and how many were clipped."""
     values = np.asarray(physical, dtype=np.float64) - intercept
     if slope != 1.0:
@@ -168,7 +168,7 @@ def _to_stored(
     if least < lowest or most > highest:
         clipped = int(np.count_nonzero((values < lowest) | (values > highest)))
         np.clip(values, lowest, highest, out=values)
-    stored = values.astype(np.int64)
+    stored: Stored = values.astype(np.int32) if bits_stored < 32 else values.astype(np.int64)
     if padding_range is not None:
         first, last = padding_range
         hit = (stored >= first) & (stored <= last)
