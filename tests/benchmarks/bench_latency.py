@@ -3,7 +3,8 @@
     python tests/benchmarks/bench_latency.py --slices 24 300 --runs 5
 
 DCMTK's storescu is the scanner, Orthanc the PACS, both on loopback; the corrector only adds 10 HU. Times come from the
-ledger and the node's log: when the last instance was acknowledged, and when Orthanc had acknowledged the first derived one.
+ledger and the node's log: when the last instance was acknowledged, and when Orthanc had acknowledged the first derived
+one. Of a machine that does something else meanwhile this says nothing.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Run:
     Attributes:
         marks: when each stage began [s after the quiet period's end].
         own: the corrector's own time [s].
-        rest: from the quiet period's end to the first derived instance in the PACS, without the corrector's own time [s].
+        rest: from the quiet period's end to the first derived instance in the PACS, the corrector's own time aside [s].
         last: the same to the last one.
     """
 
@@ -128,9 +129,8 @@ def report(slices: int, runs: list[Run]) -> None:
     print(f"  corrector's own time {statistics.median(run.own for run in runs):8.3f}")
     for what, values in (("first", [run.rest for run in runs]), ("last", [run.last for run in runs])):
         middle = statistics.median(values)
-        print(
-            f"  {what} derived instance in the PACS, corrector aside {middle:8.3f}   ({min(values):.3f} to {max(values):.3f})"
-        )
+        spread = f"{middle:8.3f}   ({min(values):.3f} to {max(values):.3f})"
+        print(f"  {what} derived instance in the PACS, corrector aside {spread}")
 
 
 if __name__ == "__main__":
