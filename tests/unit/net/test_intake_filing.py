@@ -78,6 +78,20 @@ def test_one_intake_looks_again_when_the_quiet_period_ends(room: Room, tmp_path:
     assert len(room.plans) == 1
 
 
+def test_what_stands_in_a_journal_counts_before_anybody_is_judged_settled(room: Room, tmp_path: Path) -> None:
+    early, late = small(2).write(tmp_path / "sent")
+    room.receiver.receive(early, 100.0)
+    room.receiver.release(100.0)
+    intake = room.intake()
+    work(intake, 100.0)
+    room.receiver.receive(late, 99.0 + QUIET_S)
+    room.receiver.release(99.0 + QUIET_S)
+    work(intake, 100.0 + QUIET_S)
+    assert room.plans == []
+    work(intake, 99.0 + 2 * QUIET_S)
+    assert [len(plan) for plan in room.plans] == [2]
+
+
 def test_same_push_again_makes_no_job_and_late_images_make_a_version(room: Room, tmp_path: Path) -> None:
     paths = small(4).write(tmp_path / "sent")
     room.receiver.release(0.0)
