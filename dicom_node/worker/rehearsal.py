@@ -29,7 +29,7 @@ from dicom_node.testing.series import SyntheticSeries
 
 log = logs.get("worker")
 
-_AFTER_IDLE_S: Final = 5.0
+_AFTER_IDLE_S: Final = 1.5
 _SPEC: Final = CorrectorSpec(
     name="rehearsal",
     version="1",
