@@ -30,6 +30,7 @@ from soak_node import FaultyNode, faulty, kept_alive
 from soak_plan import Plan, Push
 from soak_push import push
 from soak_study import Study
+from soak_witness import Witness, watched
 
 _REST_S = 90.0
 _KEEP_S = 2.0
@@ -103,7 +104,8 @@ def _node(plan: Plan, folder: Path, pacs: Orthanc) -> FaultyNode:
 
 def _carry_out(plan: Plan, one: FaultyNode, folder: Path, pacs: Orthanc) -> None:
     studies = [_study(folder, plan.seed, number, how) for number, how in enumerate(plan.pushes)]
-    with kept_alive(one), ThreadPoolExecutor(len(studies) + 1) as threads:
+    witness = Witness(one.data_dir, {i.sop_instance_uid: i.data_set for study in studies for i in study.instances})
+    with watched(witness), kept_alive(one), ThreadPoolExecutor(len(studies) + 1) as threads:
         kills = threads.submit(_kill, plan, one)
         pushes = [threads.submit(push, one.port, study, how) for study, how in zip(studies, plan.pushes, strict=True)]
         sent = [Sent(study, frozenset(one.result())) for study, one in zip(studies, pushes, strict=True)]

@@ -149,6 +149,7 @@ def faulty(
             "PYTHONPATH": soak_corrector.install(folder / "plugins"),
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "",  # else each start compiles the node again
         },
         port=steady_port(),
         metrics_port=steady_port(),

@@ -33,6 +33,8 @@ _BEFORE = {
     "outbox.cleared": ("worker", "outbox.published"),
 }
 """Points that are only passed when clearing up behind a process that died elsewhere."""
+_FOR_EACH_INSTANCE = ("intake.unlinked", "delivery.sent", "delivery.status_recorded")
+"""Points, beside the receiver's, that are passed for each instance; the others perhaps only once in a run."""
 _RARELY = 25
 """One seed in so many spawns its processes."""
 _OTHERS = (*["kill"] * 5, *["node"] * 2, *["supervisor"] * 2, "stop", "pause", "error", "error")
@@ -126,7 +128,7 @@ def make(seed: int) -> Plan:
     known = points()
     kind, point = known[seed % len(known)]
     keeping = kind == "keeper" or rng.random() < 0.05
-    nth = 1 if kind == "keeper" or point in _BEFORE else rng.choice((1, 1, 1, 2))
+    nth = rng.choice((1, 1, 2, 3)) if point in _FOR_EACH_INSTANCE or kind == "receiver" else 1
     faults = [Fault(kind, point, nth, rng.choice(("kill", "kill", "node")))]
     if point in _BEFORE:
         faults.append(Fault(*_BEFORE[point], nth=1, action="kill"))
