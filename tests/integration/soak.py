@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -25,6 +26,7 @@ import faulty_node
 import soak_plan
 import soak_study
 from peers import Orthanc, orthanc
+from postgresql import Server, run_server
 from soak_checks import Sent, check, unrest
 from soak_node import FaultyNode, faulty, kept_alive
 from soak_plan import Plan, Push
@@ -64,13 +66,14 @@ class Outcome:
     starts: int = 0
 
 
-def run(seed: int, folder: Path, pacs: Orthanc) -> Outcome:
+def run(seed: int, folder: Path, pacs: Orthanc, server: Server | None) -> Outcome:
     """One seed: its plan carried out, and everything checked. What it leaves on disk stays only after a failure."""
     outcome = Outcome(soak_plan.make(seed))
     began = time.monotonic()
     node_folder = folder / f"seed{seed}"
     shutil.rmtree(node_folder, ignore_errors=True)
-    one = _node(outcome.plan, node_folder / "node", pacs)
+    database = server.create(f"seed{seed}") if server is not None and outcome.plan.postgresql else "sqlite"
+    one = _node(outcome.plan, node_folder / "node", pacs, database)
     try:
         _carry_out(outcome.plan, one, node_folder, pacs)
     except Exception:  # noqa: BLE001  whatever it is, it is this seed's failure, and the next seed runs
@@ -88,7 +91,7 @@ def run(seed: int, folder: Path, pacs: Orthanc) -> Outcome:
     return outcome
 
 
-def _node(plan: Plan, folder: Path, pacs: Orthanc) -> FaultyNode:
+def _node(plan: Plan, folder: Path, pacs: Orthanc, database: str) -> FaultyNode:
     return faulty(
         folder,
         pacs,
@@ -96,7 +99,7 @@ def _node(plan: Plan, folder: Path, pacs: Orthanc) -> FaultyNode:
         spawn=plan.spawn,
         journal_bytes=_JOURNAL_BYTES,
         route={"parameters": {"seconds": 0.05}},
-        node={"receivers": plan.receivers, "drain_s": 20},
+        node={"receivers": plan.receivers, "drain_s": 20, "database": database},
         retention={"keep_days": _KEEP_S / 86_400} if plan.keeping else {},
         **QUICK,
     )
@@ -145,19 +148,34 @@ def wait_for_rest(one: FaultyNode, sent: Iterable[Sent], *, keeping: bool = Fals
 
 
 def campaign(
-    seeds: Iterable[int], folder: Path, jobs: int, tell: Callable[[Outcome], None] = lambda _: None
+    seeds: Iterable[int],
+    folder: Path,
+    jobs: int,
+    *,
+    postgresql: Path | None,
+    tell: Callable[[Outcome], None] = lambda _: None,
 ) -> list[Outcome]:
-    """Many seeds against one PACS, so many at a time."""
+    """Many seeds against one PACS.
+
+    Args:
+        seeds: which.
+        folder: everything goes there.
+        jobs: so many at a time.
+        postgresql: the programs of a PostgreSQL; without it every ledger is SQLite.
+        tell: called with each outcome as it comes.
+    """
     lock = threading.Lock()
 
     def one(seed: int) -> Outcome:
-        outcome = run(seed, folder, pacs)
+        outcome = run(seed, folder, pacs, server)
         with lock:
             tell(outcome)
         return outcome
 
-    with orthanc(folder / "orthanc") as pacs, ThreadPoolExecutor(jobs) as threads:
-        return list(threads.map(one, seeds))
+    with contextlib.ExitStack() as stack:
+        pacs = stack.enter_context(orthanc(folder / "orthanc"))
+        server = stack.enter_context(run_server(postgresql)) if postgresql is not None else None
+        return list(stack.enter_context(ThreadPoolExecutor(jobs)).map(one, seeds))
 
 
 def coverage(outcomes: Iterable[Outcome]) -> str:
@@ -196,7 +214,7 @@ def main() -> int:
         if outcome.failure:
             print(outcome.failure, flush=True)
 
-    outcomes = campaign(seeds, folder, given.jobs, tell)
+    outcomes = campaign(seeds, folder, given.jobs, postgresql=_postgresql(), tell=tell)
     failed = [outcome.plan.seed for outcome in outcomes if outcome.failure]
     print(coverage(outcomes))
     if failed:
@@ -205,6 +223,15 @@ def main() -> int:
     shutil.rmtree(folder)
     print(f"{len(outcomes)} seeds, all right")
     return 0
+
+
+def _postgresql() -> Path | None:
+    """Where the newest PostgreSQL has its programs."""
+    found = [*Path("/usr/lib/postgresql").glob("*/bin/initdb"), *map(Path, filter(None, [shutil.which("initdb")]))]
+    if not found:
+        print("no PostgreSQL here: every ledger is SQLite", flush=True)
+        return None
+    return found[-1].resolve().parent
 
 
 if __name__ == "__main__":

@@ -100,8 +100,8 @@ class FaultyNode(Node):
         if self.tmpfs_mb and self.process is not None:
             return _query_inside(self.process.pid, self.folder / "var" / "node.sqlite", sql)
         file = f"sqlite:///file:{self.data_dir / 'node.sqlite'}?mode=ro&uri=true"
-        database = self.settings["node"].get("database", file)
-        engine = create_engine(database, poolclass=NullPool)
+        database = self.settings["node"].get("database", "sqlite")
+        engine = create_engine(file if database == "sqlite" else database, poolclass=NullPool)
         with engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(sql))]
 

@@ -35,8 +35,8 @@ _BEFORE = {
 """Points that are only passed when clearing up behind a process that died elsewhere."""
 _FOR_EACH_INSTANCE = ("intake.unlinked", "delivery.sent", "delivery.status_recorded")
 """Points, beside the receiver's, that are passed for each instance; the others perhaps only once in a run."""
-_RARELY = 25
-"""One seed in so many spawns its processes."""
+_RARELY, _ON_A_SERVER = 25, 8
+"""One seed in so many spawns its processes, and one has its ledger in PostgreSQL."""
 _OTHERS = (*["kill"] * 5, *["node"] * 2, *["supervisor"] * 2, "stop", "pause", "error", "error")
 _CODES = ("ENOSPC", "EROFS", "EIO")
 
@@ -76,6 +76,7 @@ class Plan:
         receivers: receiver processes.
         spawn: whether children are spawned as in production, not forked from a warm server.
         keeping: whether what is delivered leaves the archive soon.
+        postgresql: whether the ledger is on a server, where there is one; else it is SQLite.
     """
 
     seed: int
@@ -85,11 +86,12 @@ class Plan:
     receivers: int
     spawn: bool
     keeping: bool
+    postgresql: bool
 
     def describe(self) -> str:
         """For people."""
-        more = (", spawned" if self.spawn else "") + (", retention" if self.keeping else "")
-        lines = [f"seed {self.seed}: {self.receivers} receivers{more}"]
+        more = {"spawned": self.spawn, "retention": self.keeping, "PostgreSQL": self.postgresql}
+        lines = [", ".join([f"seed {self.seed}: {self.receivers} receivers", *(name for name in more if more[name])])]
         lines += [
             f"  {f.kind} at {f.point}, {f.nth}. time: {f.action} {f.code} {f.seconds or ''}".rstrip()
             for f in self.faults
@@ -147,6 +149,7 @@ def make(seed: int) -> Plan:
         receivers,
         spawn=seed % _RARELY == 0,
         keeping=keeping,
+        postgresql=seed % _ON_A_SERVER == 0,
     )
 
 

@@ -25,8 +25,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 def outcomes(tmp_path_factory: pytest.TempPathFactory, need_program: Callable[..., Path]) -> dict[int, soak.Outcome]:
     """All seeds, two at a time: a node that waits for a quiet period leaves the machine to the other."""
     need_program("Orthanc", "storescu")
+    programs = need_program("initdb").resolve().parent
     folder = tmp_path_factory.mktemp("soak")
-    return {one.plan.seed: one for one in soak.campaign(range(FIRST, FIRST + SEEDS), folder, JOBS)}
+    outcomes = soak.campaign(range(FIRST, FIRST + SEEDS), folder, JOBS, postgresql=programs)
+    return {one.plan.seed: one for one in outcomes}
 
 
 @pytest.mark.parametrize("number", range(SEEDS))
