@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import itertools
 import os
-import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -25,10 +24,6 @@ from dicom_node.net.journal import JournalWriter
 
 _SYNC_EVERY: Final = 16 << 20
 """A large file is synced each time so much of it was written: one sync of 500 MB would hold up everyone else's."""
-
-
-_LOOK_S: Final = 0.05
-"""How long enough free space stays enough [s]."""
 
 
 class SpoolFolders:
@@ -83,7 +78,6 @@ class Spool:
         self.folders = SpoolFolders(folder)
         self.folders.make()
         self._least_free = min_free_mb * 1e6
-        self._looked_at = 0.0
         self._numbers = itertools.count()
         try:
             self.token, self._lock = self._new_token()
@@ -99,8 +93,6 @@ class Spool:
             StorageFailed: the disk does not say.
         """
         try:
-            if (now := time.monotonic()) < self._looked_at + _LOOK_S:
-                return
             state = os.statvfs(self.folders.files)
         except OSError as problem:
             raise storage_error(problem, self.folders.files) from problem
@@ -109,7 +101,6 @@ class Spool:
             raise StorageFull(
                 f"{self.folders.files}: {free / 1e6:.0f} MB free, at least {self._least_free / 1e6:.0f} MB needed"
             )
-        self._looked_at = now
 
     def new_names(self, count: int) -> list[Path]:
         """Empty files whose names are durable.

@@ -84,7 +84,6 @@ def test_a_large_file_that_brings_the_disk_below_the_watermark_goes(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_module, "_SYNC_EVERY", 1000)
-    monkeypatch.setattr(spool_module, "_LOOK_S", 0)
     file = SpoolNames(spool).create()
     file.write(bytes(900))
     monkeypatch.setattr(spool, "_least_free", 1e18)
