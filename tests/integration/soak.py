@@ -37,6 +37,8 @@ from soak_witness import Witness, watched
 _REST_S = 90.0
 _KEEP_S = 2.0
 """Where retention is on, images leave after this long."""
+_ENOUGH = 10
+"""After so many failures the remaining seeds tell nothing new."""
 _JOURNAL_BYTES = 5000
 """Small enough that a journal is turned over in the middle of a push."""
 QUICK = {
@@ -165,11 +167,16 @@ def campaign(
         tell: called with each outcome as it comes.
     """
     lock = threading.Lock()
+    failed: list[int] = []
 
     def one(seed: int) -> Outcome:
+        if len(failed) >= _ENOUGH:
+            return Outcome(soak_plan.make(seed), f"not run: the seeds {failed} failed before it")
         outcome = run(seed, folder, pacs, server)
         with lock:
             tell(outcome)
+            if outcome.failure:
+                failed.append(seed)
         return outcome
 
     with contextlib.ExitStack() as stack:
@@ -218,7 +225,7 @@ def main() -> int:
     failed = [outcome.plan.seed for outcome in outcomes if outcome.failure]
     print(coverage(outcomes))
     if failed:
-        print(f"{len(failed)} of {len(outcomes)} seeds failed: {failed}; their nodes are under {folder}")
+        print(f"{len(failed)} of {len(outcomes)} seeds failed or were not run: {failed}; their nodes are under {folder}")
         return 1
     shutil.rmtree(folder)
     print(f"{len(outcomes)} seeds, all right")
