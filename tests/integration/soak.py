@@ -225,7 +225,7 @@ def main() -> int:
     failed = [outcome.plan.seed for outcome in outcomes if outcome.failure]
     print(coverage(outcomes))
     if failed:
-        print(f"{len(failed)} of {len(outcomes)} seeds failed or were not run: {failed}; their nodes are under {folder}")
+        print(f"{len(failed)} of {len(outcomes)} seeds failed or were not run: {failed}; see {folder}")
         return 1
     shutil.rmtree(folder)
     print(f"{len(outcomes)} seeds, all right")
