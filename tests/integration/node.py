@@ -117,8 +117,10 @@ class Node:
         """Living children by name, e.g. `worker-0`."""
         found = {}
         for entry in self.events("process_started"):
-            if psutil.pid_exists(entry["pid"]):
-                found[entry["child"]] = entry["pid"]
+            # A number alone may by now belong to somebody else's process; the session is this node's own.
+            with contextlib.suppress(ProcessLookupError):
+                if self.process is not None and os.getsid(entry["pid"]) == self.process.pid:
+                    found[entry["child"]] = entry["pid"]
         return found
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -76,8 +76,10 @@ class FaultyNode(Node):
     def end_everything(self) -> None:
         """`kill -9` of the supervisor and all its children at once."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+            # Once it was waited for, and its group has ended, its number may be somebody else's, group and all.
+            if self.process.poll() is None or not psutil.pid_exists(self.process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def strike(self, victim: str) -> None:
