@@ -22,7 +22,7 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.presentation import PresentationContext
-from pynetdicom.transport import AddressInformation, AssociationSocket, ThreadedAssociationServer
+from pynetdicom.transport import AddressInformation, AssociationSocket, RequestHandler, ThreadedAssociationServer
 
 _VERIFICATION = "1.2.840.10008.1.1"
 _STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
@@ -91,7 +91,7 @@ class ScriptedScp:
             (evt.EVT_C_STORE, self._on_store),
             (evt.EVT_C_FIND, self._on_find),
         ]
-        self._server = ae.make_server(("127.0.0.1", 0), evt_handlers=handlers, server_class=ThreadedAssociationServer)
+        self._server = ae.make_server(("127.0.0.1", 0), evt_handlers=handlers, server_class=_ClosingServer)
         self.port = int(self._server.server_address[1])
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         return self
@@ -275,6 +275,18 @@ class _ClosingSocket(AssociationSocket):
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
             self.socket.close()
+
+
+class _ClosingHandler(RequestHandler):
+    def _create_association(self) -> Association:
+        association = super()._create_association()
+        association.dul.socket.__class__ = _ClosingSocket
+        return association
+
+
+class _ClosingServer(ThreadedAssociationServer):
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **{**options, "request_handler": _ClosingHandler})
 
 
 class _ClosingEntity(AE):

@@ -128,7 +128,7 @@ def test_an_ending_that_could_not_be_written_is_written_later(tmp_path: Path) ->
     with receiving(config):
         faults.arm(refuse)
         assert ScriptedScu(config.node.port).store(paths)
-        assert entries() == []
+        wait_until(lambda: recorded > 1 and entries() == [], what="the disk has refused the ending")
         faults.arm(None)
         wait_until(lambda: len(entries()) == 1, what="the ending is written")
 
