@@ -123,8 +123,7 @@ def strike(fault: Fault) -> None:
     elif fault.action == "node":
         os.killpg(0, signal.SIGKILL)
     elif fault.action == "supervisor":
-        parent = multiprocessing.parent_process()
-        os.kill(os.getpid() if parent is None else int(str(parent.pid)), signal.SIGKILL)
+        os.kill(os.getpgid(0), signal.SIGKILL)  # it leads the group in which all processes of the node are
     elif fault.action == "stop":
         waker = f"sleep {fault.seconds}; kill -CONT {os.getpid()}"
         subprocess.Popen(["/bin/sh", "-c", waker], start_new_session=True)
