@@ -56,13 +56,13 @@ def configure(
 
 def quiet_libraries() -> None:
     """Keep libraries from printing header values: their messages and warnings quote tags."""
-    for name in ("pynetdicom", "pydicom", "highdicom"):
+    for name in ("pynetdicom", "pydicom", "highdicom", "nibabel.global"):
         library = logging.getLogger(name)
         library.handlers.clear()
         library.addHandler(logging.NullHandler())
         library.setLevel(logging.CRITICAL + 1)
         library.propagate = False
-    warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom).*")
+    warnings.filterwarnings("ignore", module=r"(pydicom|pynetdicom|highdicom|nibabel).*")
 
 
 def catch_strays() -> None:

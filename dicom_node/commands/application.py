@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.commands import check, correct, demo, jobs, repair, route, serve, status, weights
+from dicom_node.commands import check, correct, demo, export, jobs, repair, replay, route, serve, status, weights
+from dicom_node.commands.contributed import CommandGroup
 
 app = typer.Typer(
     name="dicom-node",
@@ -15,14 +16,17 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    cls=CommandGroup,
 )
 app.command()(serve.serve)
 app.command()(correct.correct)
 app.command()(route.route)
+app.command()(replay.replay)
 app.command()(check.check)
 app.command()(status.status)
 app.command()(repair.repair)
 app.command()(demo.demo)
+app.command()(export.export)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(weights.app, name="weights")
 

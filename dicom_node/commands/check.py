@@ -13,6 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
+from dicom_node.commands.contributed import CommandGroup
 from dicom_node.commands.output import JsonFlag, Output
 from dicom_node.compose.ledger import open_database
 from dicom_node.compose.routing import load_checked
@@ -46,6 +47,7 @@ class Finding:
 
 
 def check(
+    ctx: typer.Context,
     config: Annotated[Path, typer.Option("--config", help="The configuration file.")],
     as_json: JsonFlag = False,
 ) -> None:
@@ -56,6 +58,7 @@ def check(
     findings = [
         Finding("configuration", True, str(config)),
         *_plugins(catalogue),
+        *_commands(ctx),
         *_routes(loaded, catalogue),
         *_storage(loaded),
         *_certificates(loaded),
@@ -82,6 +85,13 @@ def _plugins(catalogue: Catalogue) -> list[Finding]:
             except NodeError as error:
                 findings.append(Finding(f"weights {name}/{method}", False, str(error)))
     return findings
+
+
+def _commands(ctx: typer.Context) -> list[Finding]:
+    """Commands of other packages that cannot be used; the node itself needs none of them."""
+    group = ctx.find_root().command
+    unusable = group.unusable() if isinstance(group, CommandGroup) else {}
+    return [Finding(f"command {name}", True, reason, warning=True) for name, reason in sorted(unusable.items())]
 
 
 def _routes(config: Config, catalogue: Catalogue) -> list[Finding]:

@@ -23,6 +23,7 @@ from dicom_node.planning import input_digest, series_uids
 from dicom_node.plugins.catalogue import Catalogue, discover
 from dicom_node.plugins.loader import build
 from dicom_node.plugins.parameters import resolve
+from dicom_node.plugins.weights import verify, with_weights
 from dicom_node.routing.router import RoutingResult, route, route_for
 from dicom_node.worker.outbox import Outbox
 from dicom_node.worker.pipeline import Outcome, Step, Task, run
@@ -45,6 +46,7 @@ def correct(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a parameter; may be repeated.")
     ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder of a weights package to use; needs --corrector.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     config: Annotated[Path | None, typer.Option(help="Configuration with your own routes.")] = None,
     as_json: JsonFlag = False,
@@ -55,9 +57,13 @@ def correct(
         raise RequestError(f"--device must be auto, cpu or cuda, got {device!r}")
     catalogue = discover()
     overrides = parse_settings(settings or [])
-    chosen = None if corrector is None else _installed(catalogue, corrector)
+    chosen = None if corrector is None else catalogue.installed(corrector)
     if chosen is not None:
-        resolve(chosen, method, overrides)  # a wrong request is told before any file is read
+        named, _ = resolve(chosen, method, overrides)  # a wrong request is told before any file is read
+        if weights is not None:
+            chosen, method = _weighed(chosen, named, weights), named
+    elif weights is not None:
+        raise RequestError("--weights needs --corrector: say whose weights they are")
     rules = load_checked(config) if config else Config()
     _make_folder(out)
     with output.progress() as advance:
@@ -75,7 +81,7 @@ def correct(
                 _skip(report, explanation.series_instance_uid, reason)
         for number, input_set in enumerate(result.input_sets, start=1):
             what = f"{input_set.corrector} {number}/{len(result.input_sets)}"
-            spec = catalogue.specs[input_set.corrector]
+            spec = chosen or catalogue.specs[input_set.corrector]
             _one(report, input_set, spec, method, overrides, device, out, found.rejected, what, advance)
     # Corrected images of all input sets come before the maps, masks and reports of any.
     report.series.sort(key=lambda entry: entry["role"] == "report" or ":" in str(entry["role"]))
@@ -225,13 +231,13 @@ def _skip(report: Report, uid: str, reason: str) -> None:
     report.skipped.append({"series_instance_uid": uid, "reason": reason})
 
 
-def _installed(catalogue: Catalogue, name: str) -> CorrectorSpec:
-    if name in catalogue.specs:
-        return catalogue.specs[name]
-    broken = next((f": it is broken: {b.reason}" for b in catalogue.broken if b.name == name), "")
-    raise RequestError(
-        f"the corrector {name!r} is not installed{broken}; installed: {', '.join(sorted(catalogue.specs)) or 'none'}"
-    )
+def _weighed(spec: CorrectorSpec, method: str, folder: Path) -> CorrectorSpec:
+    """The corrector with a verified weights package of the user's for one method."""
+    if not folder.is_dir():
+        raise RequestError(f"--weights: {folder} is no folder")
+    weighed = with_weights(spec, method, folder)
+    verify(weighed.weights[method])
+    return weighed
 
 
 def _make_folder(folder: Path) -> None:

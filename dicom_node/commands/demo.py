@@ -23,8 +23,8 @@ import yaml
 
 from dicom_node.commands.before_after import Errors, errors, most_changed_slice, picture
 from dicom_node.commands.output import Advance, JsonFlag, Output
+from dicom_node.compose.command_context import NodeCommandContext
 from dicom_node.contracts import DemoStudy, DemoStudyMaker, Volume
-from dicom_node.dicom.context import DicomCommandContext
 from dicom_node.dicom.scan import scan
 from dicom_node.errors import InputError, NodeError, PluginError, RequestError
 from dicom_node.testing.peer import ScriptedScp, ScriptedScu
@@ -64,7 +64,7 @@ def demo(
     _empty(out)
     with output.progress() as advance:
         advance("making the study", 0, 0)
-        study = _study_maker()(DicomCommandContext(), out / "study", data=real, seed=seed)
+        study = _study_maker()(NodeCommandContext(), out / "study", data=real, seed=seed)
         files = sorted(study.artefact.rglob("*.dcm"))
         output.line(f"Study: {study.title} ({len(files)} images)")
         with ScriptedScp(ae_title="PACS") as pacs, _node(out, pacs.port, advance) as port:
@@ -213,6 +213,6 @@ def _compare(study: DemoStudy, out: Path) -> tuple[Errors | None, Path]:
 def _ct(folder: Path) -> Volume:
     """The CT series in a folder; segmentations, maps and reports beside it are left out."""
     try:
-        return DicomCommandContext().read([folder], modality="CT")[0].volume
+        return NodeCommandContext().read([folder], modality="CT")[0].volume
     except NodeError as error:
         raise InputError(f"{folder} holds no readable CT: {error}") from error

@@ -1,6 +1,18 @@
 """Public plugin API: numpy and the standard library only."""
 
-from dicom_node.contracts.command import CommandContext, DemoStudy, DemoStudyMaker, ReadImage
+from dicom_node.contracts.command import (
+    Advance,
+    CommandContext,
+    CommandOutput,
+    CommandRunner,
+    CommandSpec,
+    DemoStudy,
+    DemoStudyMaker,
+    FoundImage,
+    FoundImages,
+    LeftOut,
+    ReadImage,
+)
 from dicom_node.contracts.corrector import Correction, Corrector, CorrectorFactory, Mask, ParameterMap
 from dicom_node.contracts.geometry import Geometry
 from dicom_node.contracts.headers import FileRef, InputSet, InstanceHeader, RoleInstance, SeriesView
@@ -20,8 +32,12 @@ __all__ = [
     "API_VERSION",
     "AXES",
     "Accepts",
+    "Advance",
     "BoolArray",
     "CommandContext",
+    "CommandOutput",
+    "CommandRunner",
+    "CommandSpec",
     "Correction",
     "CorrectionRefused",
     "Corrector",
@@ -31,9 +47,12 @@ __all__ = [
     "DemoStudyMaker",
     "FileRef",
     "FloatArray",
+    "FoundImage",
+    "FoundImages",
     "Geometry",
     "InputSet",
     "InstanceHeader",
+    "LeftOut",
     "Limits",
     "Mask",
     "Parameter",

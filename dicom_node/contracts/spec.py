@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -68,11 +69,11 @@ class Parameter:
 
 @dataclass(frozen=True)
 class WeightsRef:
-    """A weights package: a directory beside the plugin.
+    """A weights package: a directory beside the plugin, or any folder.
 
     Attributes:
-        package: import package that holds the directory, e.g. `correctors.hipct`.
-        directory: path inside the package, e.g. `weights/paper`.
+        package: import package that holds the directory, e.g. `correctors.hipct`; empty for a folder elsewhere.
+        directory: path inside the package, e.g. `weights/paper`; absolute where `package` is empty.
         sha256: digest of `model.safetensors`, lower-case hex.
     """
 
@@ -119,6 +120,9 @@ class CorrectorSpec:
         synthetic: methods whose output counts as Synthetic Data (0008,001C).
         image_type_value_2: `PRIMARY` or `SECONDARY`, None to keep the source's (PS3.3 C.7.6.1.1.2).
         references: DOIs or URLs of the method's source.
+        device_tolerance: how far two device kinds (CPU, CUDA) may differ, for `dicom-node replay`, by output: an input
+            role [its units], `map:NAME` [the map's units], `mask:NAME` [share of the mask's voxels, 0 to 1]. An output
+            that is not listed must be identical. On one kind of device everything must be.
     """
 
     name: str
@@ -135,12 +139,13 @@ class CorrectorSpec:
     synthetic: tuple[str, ...] = ()
     image_type_value_2: str | None = None
     references: tuple[str, ...] = ()
+    device_tolerance: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         """Check that the parts fit together.
 
         Raises:
-            ValueError: default method, weights, limits or factory do not fit.
+            ValueError: default method, weights, limits, tolerances or factory do not fit.
         """
         if self.default_method not in self.methods:
             raise ValueError(f"{self.name}: default method {self.default_method!r} is not among {sorted(self.methods)}")
@@ -150,3 +155,8 @@ class CorrectorSpec:
             raise ValueError(f"{self.name}: limits must be given for exactly the roles {sorted(self.inputs)}")
         if self.factory.count(":") != 1:
             raise ValueError(f"{self.name}: factory must read 'module:callable', got {self.factory!r}")
+        for output, tolerance in self.device_tolerance.items():
+            if output not in self.inputs and not output.startswith(("map:", "mask:")):
+                raise ValueError(f"{self.name}: device tolerance for {output!r}: no role, map:NAME or mask:NAME")
+            if not 0.0 <= tolerance < math.inf:
+                raise ValueError(f"{self.name}: device tolerance of {output} must be finite and not negative")

@@ -2,82 +2,62 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataset import Dataset
-
-from dicom_node.contracts.command import ReadImage
-from dicom_node.contracts.headers import FileRef, RoleInstance, SeriesView
-from dicom_node.contracts.spec import Accepts
-from dicom_node.contracts.volume import AXES, TagValue, Units, Volume
-from dicom_node.dicom import synthetic_patient
-from dicom_node.dicom.files import write_instance
-from dicom_node.dicom.images import UNTRUE_AFTER_CHANGE
-from dicom_node.dicom.parsing import PARSE_ERRORS, quiet
-from dicom_node.dicom.pixels import stored_from
-from dicom_node.dicom.raw import rebuilt
-from dicom_node.dicom.reading import LoadedVolume, open_dataset, read_volume
-from dicom_node.dicom.scan import scan
-from dicom_node.dicom.uids import uid_from
-from dicom_node.dicom.words import encode
-from dicom_node.durable import sync_folder
-from dicom_node.errors import InputError, RequestError, UnusableSeries
-
-_UNITS = {"CT": Units.HU, "MR": Units.MR_SIGNAL}
-_READ_AXES = ("zyx", "tzyx")
-
-
-_OWN_GEOMETRY = (
-    "ImagePositionPatient",
-    "ImageOrientationPatient",
-    "SliceThickness",
-    "SpacingBetweenSlices",
-    "Modality",
-)
-
-
-@dataclass(frozen=True)
-class Template:
-    """Handle to a series that was read: the file of each 2-D frame, and the axes they fill."""
-
-    sources: tuple[FileRef, ...]
-    axes: str
+from dicom_node.contracts.command import FoundImage, FoundImages, ReadImage
+from dicom_node.contracts.volume import TagValue, Volume
+from dicom_node.dicom.found_images import find_images, listed, load_image
+from dicom_node.dicom.new_series import write_series
+from dicom_node.errors import InputError
 
 
 class DicomCommandContext:
-    """`dicom_node.contracts.CommandContext` over DICOM files. Holds nothing."""
+    """The part of `dicom_node.contracts.CommandContext` that reads and writes images. Holds nothing."""
+
+    def find(self, inputs: Sequence[Path], *, modality: str | None = None) -> FoundImages:
+        """Look for CT and MR series of DICOM files, folders and ZIPs, and for NIfTI files; no pixel is decoded.
+
+        Raises:
+            RequestError: an input does not exist, or a modality that is neither CT nor MR.
+            StorageFailed: the disk failed.
+        """
+        return find_images(inputs, modality)
+
+    def load(self, found: FoundImage, *, tags: Sequence[str] = (), modality: str | None = None) -> ReadImage:
+        """Read one series that `find` found.
+
+        Raises:
+            InputError: it cannot become a volume; the message says why.
+            RequestError: tags that tell who the patient is, or a modality that is neither CT nor MR.
+            StorageFailed: the disk failed.
+        """
+        return load_image(found, tags, modality)
 
     def read(self, inputs: Sequence[Path], *, modality: str | None = None, tags: Sequence[str] = ()) -> list[ReadImage]:
-        """Read every usable series of files, folders and ZIPs as volumes, in order of Series Instance UID.
+        """Read every usable series as a volume, in the order of `find`.
 
         Derived series of this node are read too: looking at them is no correction.
 
         Args:
             inputs: files, folders, ZIPs.
-            modality: only series of this one; CT and MR when None.
+            modality: only series of this one; CT and MR when None. Of a NIfTI file its values are taken as of this
+                one, as MR when None.
             tags: keywords carried in the volumes where present.
 
         Raises:
             InputError: nothing usable; the message says why for each series.
         """
-        found = scan(list(inputs))
+        found = find_images(inputs, modality)
+        reasons = [f"{left.what}: {left.reason}" for left in found.left_out]
         images: list[ReadImage] = []
-        reasons = [rejected.reason for rejected in found.rejected]
-        for series in sorted(found.series, key=lambda s: s.series_instance_uid):
-            if modality is not None and series.modality != modality:
-                reasons.append(f"series {series.series_instance_uid}: Modality is not {modality}")
-                continue
+        for item in found.images:
             try:
-                images.append(_read(series, tuple(tags)))
+                images.append(load_image(item, tags, modality))
             except InputError as error:
                 reasons.append(str(error))
         if not images:
-            raise InputError("nothing usable was found: " + ("; ".join(reasons) or "no DICOM files"))
+            raise InputError("nothing usable was found: " + (listed(reasons) or "no DICOM or NIfTI files"))
         return images
 
     def write(
@@ -89,117 +69,10 @@ class DicomCommandContext:
         tags: Mapping[str, TagValue] | None = None,
         seed: int = 0,
     ) -> list[Path]:
-        """Write a volume as a new original series, one file `0001.dcm`... for each 2-D frame, in axis order.
-
-        With `like`, voxels that equal the template's keep their stored words, others use its rescale and are clipped
-        to its stored bits; every UID of study, series, instance and frame of reference is new, and series of one
-        study that are written with the same seed stay in one study. UIDs of series and instances also depend on the
-        voxels, so that artefact and truth never share one.
+        """Write a volume as a new original series; see `new_series.write_series`.
 
         Raises:
             RequestError: unknown tags, units that are neither CT's nor MR's, or a volume that does not fit `like`.
             StorageFull, StorageFailed: the disk refuses.
         """
-        values = _checked_tags(tags or {})
-        frames = volume.pixels.reshape(-1, *volume.shape[-2:])
-        if like is not None and (not isinstance(like, Template) or len(like.sources) != frames.shape[0]):
-            raise RequestError("the volume does not have the frames of the series that it should be written like")
-        digest = hashlib.sha256(np.ascontiguousarray(volume.pixels).tobytes()).hexdigest()
-        storage = None if like is not None else synthetic_patient.storage_for(volume)
-        paths = []
-        with quiet():
-            for index in range(frames.shape[0]):
-                try:
-                    if isinstance(like, Template):
-                        dataset = _like(like.sources[index], frames[index], seed)
-                    else:
-                        dataset = _synthetic(volume, index, storage or synthetic_patient.storage_for(volume), seed)
-                    _identify(dataset, seed, digest, index)
-                    for keyword, value in values.items():
-                        setattr(dataset, keyword, list(value) if isinstance(value, tuple) else value)
-                    if like is None and not dataset.get("BodyPartExamined"):
-                        dataset.Laterality = ""  # of an unnamed body part the side is unknown, but must be there
-                except PARSE_ERRORS as error:
-                    raise RequestError(f"frame {index} cannot be written: {type(error).__name__}") from error
-                path = folder / f"{index + 1:04d}.dcm"
-                write_instance(path, dataset)
-                paths.append(path)
-        sync_folder(folder)
-        return paths
-
-
-def _read(series: SeriesView, tags: tuple[str, ...]) -> ReadImage:
-    units = _UNITS.get(series.modality)
-    if units is None:
-        raise UnusableSeries(f"series {series.series_instance_uid}: neither CT nor MR")
-    instances = [RoleInstance(replace(header, own_output=False), {}) for header in series.instances]
-    loaded = _first_fitting(instances, series.modality, units, tags)
-    label = hashlib.sha256(series.series_instance_uid.encode()).hexdigest()[:12]
-    return ReadImage(loaded.volume, Template(loaded.sources, loaded.volume.axes), label)
-
-
-def _first_fitting(
-    instances: Sequence[RoleInstance], modality: str, units: Units, tags: tuple[str, ...]
-) -> LoadedVolume:
-    """A stack where positions are distinct, else a cine."""
-    first_reason: UnusableSeries | None = None
-    for axes in _READ_AXES:
-        try:
-            return read_volume(instances, Accepts(modality=modality, units=units, axes=axes, wants=tags))
-        except UnusableSeries as error:
-            first_reason = first_reason or error
-    raise first_reason or UnusableSeries(f"none of the axes {AXES} fits")
-
-
-def _like(source: FileRef, frame: np.ndarray[tuple[int, ...], np.dtype[np.float32]], seed: int) -> Dataset:
-    instance = open_dataset(source)
-    dataset = rebuilt(instance, lambda tag: tag not in UNTRUE_AFTER_CHANGE and tag.group not in (0xFFFA, 0xFFFC))
-    for keyword in ("StudyInstanceUID", "FrameOfReferenceUID"):
-        if old := dataset.get(keyword):
-            setattr(dataset, keyword, uid_from("like", keyword, str(old), seed))
-    dataset.SeriesInstanceUID = uid_from("like", "series", str(dataset.SeriesInstanceUID), seed)
-    _set_words(dataset, encode(stored_from(instance, source), frame).words)
-    return dataset
-
-
-def _synthetic(volume: Volume, index: int, storage: synthetic_patient.Storage, seed: int) -> Dataset:
-    dataset = synthetic_patient.header(volume, index, storage, seed)
-    for keyword, value in _header_values(volume, index).items():
-        setattr(dataset, keyword, list(value) if isinstance(value, tuple) else value)
-    dataset.SeriesInstanceUID = uid_from("synthetic series", seed, volume.units.value)
-    frame = volume.pixels.reshape(-1, *volume.shape[-2:])[index]
-    _set_words(dataset, synthetic_patient.words_for(frame, storage))
-    return dataset
-
-
-def _header_values(volume: Volume, index: int) -> dict[str, TagValue]:
-    """The volume's own tags for one frame: how it was acquired, not whom it shows, where it lies, how it is stored."""
-    values = dict(volume.tags)
-    for keyword, each in volume.frame_tags.items():
-        if (value := each[index]) is not None:
-            values[keyword] = value
-    return {keyword: value for keyword, value in values.items() if _is_acquisition(keyword)}
-
-
-def _is_acquisition(keyword: str) -> bool:
-    tag = tag_for_keyword(keyword)
-    if tag is None or tag >> 16 in (0x0010, 0x0028) or keyword.endswith("UID"):
-        return False
-    return keyword not in _OWN_GEOMETRY
-
-
-def _identify(dataset: Dataset, seed: int, digest: str, index: int) -> None:
-    dataset.SeriesInstanceUID = uid_from("series", str(dataset.SeriesInstanceUID), seed, digest)
-    dataset.SOPInstanceUID = uid_from("instance", str(dataset.SeriesInstanceUID), index)
-
-
-def _set_words(dataset: Dataset, words: np.ndarray[tuple[int, ...], np.dtype[np.unsignedinteger]]) -> None:
-    data = words.astype(words.dtype.newbyteorder("<")).tobytes()
-    dataset.add_new(0x7FE00010, "OB" if words.dtype.itemsize == 1 else "OW", data + b"\0" * (len(data) % 2))
-
-
-def _checked_tags(tags: Mapping[str, TagValue]) -> Mapping[str, TagValue]:
-    unknown = [keyword for keyword in tags if tag_for_keyword(keyword) is None]
-    if unknown:
-        raise RequestError(f"unknown DICOM keywords: {', '.join(unknown)}")
-    return tags
+        return write_series(volume, folder, like=like, tags=tags, seed=seed)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import FileDataset
 
 from dicom_node import logs
-from dicom_node.contracts import Accepts, BoolArray, FileRef, RoleInstance, TagValue, Volume
+from dicom_node.contracts import Accepts, BoolArray, FileRef, Geometry, RoleInstance, TagValue, Volume
 from dicom_node.dicom.alike import AlikeImages, check_instance
 from dicom_node.dicom.geometry import place, positions, reference_views, stack
 from dicom_node.dicom.headers import open_ref
@@ -37,6 +37,34 @@ class LoadedVolume:
     left_out: tuple[FileRef, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """Where each image of a volume goes, told by headers alone.
+
+    Attributes:
+        geometry: of the slices.
+        ordered: the images of the 2-D frames, in axis order (leading axes flattened).
+        leading: length of the leading axis, 1 for `zyx`.
+    """
+
+    geometry: Geometry
+    ordered: tuple[RoleInstance, ...]
+    leading: int
+
+
+def arrange_volume(instances: Sequence[RoleInstance], accepts: Accepts) -> Arrangement:
+    """Find out from the headers which image goes where; nothing is decoded.
+
+    Raises:
+        UnusableSeries: the images do not make the volume that is wanted; the message names the series and why.
+    """
+    kept = _without_reference_views(screen(instances, accepts))
+    placement = place([item.header for item in kept])
+    grid = arrange(kept, positions(placement), accepts.axes)
+    geometry = stack(placement, grid[0])
+    return Arrangement(geometry, tuple(kept[index] for row in grid for index in row), len(grid))
+
+
 def read_volume(instances: Sequence[RoleInstance], accepts: Accepts) -> LoadedVolume:
     """Read the images of one role.
 
@@ -51,13 +79,10 @@ def read_volume(instances: Sequence[RoleInstance], accepts: Accepts) -> LoadedVo
         UnusableSeries: the images do not make the volume that is wanted; the message names the series and why.
         UnreadableFile: a file is damaged, or no longer what its header was read from.
     """
-    kept = _without_reference_views(screen(instances, accepts))
-    placement = place([item.header for item in kept])
-    grid = arrange(kept, positions(placement), accepts.axes)
-    geometry = stack(placement, grid[0])
-    ordered = [kept[index] for row in grid for index in row]
+    arrangement = arrange_volume(instances, accepts)
+    geometry, ordered = arrangement.geometry, arrangement.ordered
     frames, padding = _decode(ordered, geometry.rows, geometry.columns)
-    shape = geometry.shape if accepts.axes == "zyx" else (len(grid), *geometry.shape)
+    shape = geometry.shape if accepts.axes == "zyx" else (arrangement.leading, *geometry.shape)
     tags, frame_tags = _asked_tags(ordered, (*accepts.needs, *accepts.wants))
     volume = Volume(
         pixels=frames.reshape(shape),
@@ -68,7 +93,7 @@ def read_volume(instances: Sequence[RoleInstance], accepts: Accepts) -> LoadedVo
         frame_tags=frame_tags,
         padding=None if padding is None else padding.reshape(shape),
     )
-    used = {item.header.file for item in kept}
+    used = {item.header.file for item in ordered}
     left_out = tuple(item.header.file for item in instances if item.header.file not in used)
     return LoadedVolume(volume, tuple(item.header.file for item in ordered), left_out)
 

@@ -64,11 +64,8 @@ def scan(inputs: Sequence[Path], progress: Callable[[int, int], None] | None = N
         RequestError: an input does not exist.
         StorageFailed: the disk failed.
     """
-    for path in inputs:
-        if not path.exists():
-            raise RequestError(f"{path}: no such file or folder")
     rejected: list[Rejected] = []
-    files = list(_files(inputs))
+    files = files_under(inputs)
     found: dict[str, InstanceHeader] = {}
     for done, path in enumerate(files, start=1):
         for header in _headers(path, rejected):
@@ -79,6 +76,18 @@ def scan(inputs: Sequence[Path], progress: Callable[[int, int], None] | None = N
         if progress is not None:
             progress(done, len(files))
     return ScanResult(_group(found.values()), tuple(rejected))
+
+
+def files_under(inputs: Sequence[Path]) -> list[Path]:
+    """Every file under the inputs as `scan` looks at them, ZIPs unopened; paths begin with that of their input.
+
+    Raises:
+        RequestError: an input does not exist.
+    """
+    for path in inputs:
+        if not path.exists():
+            raise RequestError(f"{path}: no such file or folder")
+    return list(_files(inputs))
 
 
 def _files(inputs: Sequence[Path]) -> Iterator[Path]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType, ModuleType
+from importlib.metadata import EntryPoint
+from types import MappingProxyType
 
 from dicom_node import logs
 from dicom_node.contracts import API_VERSION, CorrectorSpec
-from dicom_node.errors import PluginError
+from dicom_node.errors import PluginError, RequestError
+from dicom_node.plugins import entries
 
 GROUP = "dicom_node.correctors"
-_HEAVY = "torch"
 
 log = logs.get("plugins.catalogue")
 
@@ -43,31 +42,34 @@ class Catalogue:
     specs: Mapping[str, CorrectorSpec]
     broken: tuple[BrokenPlugin, ...] = ()
 
+    def installed(self, name: str) -> CorrectorSpec:
+        """Spec of a corrector that a user named.
+
+        Raises:
+            RequestError: it is not installed, or broken; says which are.
+        """
+        if name in self.specs:
+            return self.specs[name]
+        broken = next((f": it is broken: {b.reason}" for b in self.broken if b.name == name), "")
+        raise RequestError(
+            f"the corrector {name!r} is not installed{broken}; installed: {', '.join(sorted(self.specs)) or 'none'}"
+        )
+
 
 def discover() -> Catalogue:
     """Read the spec of every installed corrector (entry-point group `dicom_node.correctors`).
 
     Imports only the modules that hold specs. What a plugin raises there does not reach the caller.
     """
-    offers: dict[str, list[EntryPoint]] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
-        offers.setdefault(entry.name, []).append(entry)
     specs: dict[str, CorrectorSpec] = {}
     broken = []
-    for name, entries in offers.items():
+    for name, offered in entries.offers(GROUP).items():
         try:
-            specs[name] = _load(_only(entries))
+            specs[name] = _load(entries.only(offered))
         except PluginError as error:
             broken.append(BrokenPlugin(name, str(error)))
             log.warning("plugin_broken", plugin=name, reason=str(error))
     return Catalogue(MappingProxyType(specs), tuple(broken))
-
-
-def _only(entries: list[EntryPoint]) -> EntryPoint:
-    if len({e.value for e in entries}) > 1:
-        offered = " and ".join(f"{e.value} ({_package(e)})" for e in entries)
-        raise PluginError(f"offered twice, by {offered}: uninstall one of the packages")
-    return entries[0]
 
 
 def _load(entry: EntryPoint) -> CorrectorSpec:
@@ -76,17 +78,7 @@ def _load(entry: EntryPoint) -> CorrectorSpec:
     Raises:
         PluginError: it cannot be loaded, or is no spec that this host can use.
     """
-    where = f"{entry.value} ({_package(entry)})"
-    heavy_before = _HEAVY in sys.modules
-    try:
-        spec = entry.load()
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # a plugin may raise anything, SystemExit too
-        raise PluginError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-    # Once torch is loaded by someone, only what the module itself holds can still tell.
-    if (_HEAVY in sys.modules and not heavy_before) or _holds_torch(sys.modules[entry.module]):
-        raise PluginError(f"{where} imports torch at discovery: import it only in the module of the factory")
+    spec, where = entries.load(entry), entries.where(entry)
     if not isinstance(spec, CorrectorSpec):
         raise PluginError(f"{where} is a {type(spec).__name__}, not a CorrectorSpec")
     if spec.api != API_VERSION:
@@ -94,15 +86,3 @@ def _load(entry: EntryPoint) -> CorrectorSpec:
     if spec.name != entry.name:
         raise PluginError(f"{where} calls itself {spec.name!r}, its entry point {entry.name!r}: they must agree")
     return spec
-
-
-def _holds_torch(module: ModuleType) -> bool:
-    for value in vars(module).values():
-        origin = value.__name__ if isinstance(value, ModuleType) else getattr(type(value), "__module__", "")
-        if str(origin).split(".")[0] == _HEAVY:
-            return True
-    return False
-
-
-def _package(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist is not None else "unknown package"

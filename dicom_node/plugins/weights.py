@@ -8,16 +8,17 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import math
 import re
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dicom_node.contracts import WeightsRef
+from dicom_node.contracts import CorrectorSpec, WeightsRef
 from dicom_node.errors import WeightsError
 from dicom_node.plugins.catalogue import Catalogue
 
@@ -44,7 +45,7 @@ _LONGEST_HEADER = 100_000_000
 
 @dataclass(frozen=True)
 class WeightsPackage:
-    """A verified package.
+    """A package that `verify` found whole, or `look` only looked at.
 
     Attributes:
         directory: where it lies.
@@ -57,6 +58,11 @@ class WeightsPackage:
     sha256: str
     description: Mapping[str, Any]
     tensor_shapes: Mapping[str, tuple[int, ...]]
+
+    @property
+    def parameters(self) -> int:
+        """Number of values in all tensors."""
+        return sum(math.prod(shape) for shape in self.tensor_shapes.values())
 
 
 def list_packages(catalogue: Catalogue) -> list[tuple[str, str, WeightsRef]]:
@@ -91,7 +97,47 @@ def verify(ref: WeightsRef) -> WeightsPackage:
         raise WeightsError(
             f"weights package {directory}: {TENSORS} is not the one that the corrector was released with"
         )
-    return WeightsPackage(directory, ref.sha256, _description(directory), _tensor_shapes(directory / TENSORS))
+    return look(ref)
+
+
+def look(ref: WeightsRef) -> WeightsPackage:
+    """What a package says about itself; no digest is checked.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    directory = locate(ref)
+    try:
+        return WeightsPackage(directory, ref.sha256, _description(directory), _tensor_shapes(directory / TENSORS))
+    except OSError as error:
+        raise WeightsError(f"weights package {directory}: cannot be read: {type(error).__name__}") from error
+
+
+def weights_from(folder: Path) -> WeightsRef:
+    """Reference to a package that lies in a folder of its own, as its `SHA256SUMS` tells; `verify` checks it.
+
+    Raises:
+        WeightsError: the folder is no weights package.
+    """
+    if not folder.is_dir():
+        raise WeightsError(f"weights: {folder} is no folder")
+    if not (folder / SUMS).is_file():
+        raise WeightsError(f"weights: {folder} is no weights package: it holds no {SUMS}")
+    sums = _sums(folder)
+    if TENSORS not in sums:
+        raise WeightsError(f"weights package {folder}: {SUMS} does not list {TENSORS}")
+    return WeightsRef("", str(folder.resolve()), sums[TENSORS])
+
+
+def with_weights(spec: CorrectorSpec, method: str, folder: Path) -> CorrectorSpec:
+    """The same corrector with the weights of one method from a folder, whether or not the method came with some.
+
+    Verification, derived UIDs and provenance follow the reference, so nothing else needs to know.
+
+    Raises:
+        WeightsError: the folder is no weights package.
+    """
+    return replace(spec, weights={**spec.weights, method: weights_from(folder)})
 
 
 def locate(ref: WeightsRef) -> Path:
@@ -100,6 +146,11 @@ def locate(ref: WeightsRef) -> Path:
     Raises:
         WeightsError: the import package or the directory is not there.
     """
+    if not ref.package:
+        directory = Path(ref.directory)
+        if not directory.is_absolute() or not directory.is_dir():
+            raise WeightsError(f"weights: there is no folder {ref.directory}")
+        return directory
     try:
         found = importlib.util.find_spec(ref.package)
     except (ImportError, ValueError) as error:

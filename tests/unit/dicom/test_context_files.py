@@ -9,13 +9,13 @@ import pydicom
 import pytest
 from derivation_case import make_case
 
-from dicom_node.contracts import CommandContext, Geometry, Units, Volume
+from dicom_node.contracts import Geometry, Units, Volume
 from dicom_node.dicom.context import DicomCommandContext
 from dicom_node.errors import InputError, RequestError
 from dicom_node.testing.identity import JAPANESE
 from dicom_node.testing.series import SyntheticSeries, mr_series
 
-CONTEXT: CommandContext = DicomCommandContext()
+CONTEXT = DicomCommandContext()
 GEOMETRY = Geometry(
     (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.5, 0.75), tuple((1.5, -2.25, -7.0 + 3.0 * z) for z in range(4)), 20, 24, 3.0
 )

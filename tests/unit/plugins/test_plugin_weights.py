@@ -122,6 +122,50 @@ def test_missing_packages_are_named(package, ref):
         weights.verify(ref)
 
 
+def test_a_package_in_a_folder_of_its_own_is_referred_to_and_verified(package, tmp_path, monkeypatch):
+    folder, ref = package
+    monkeypatch.chdir(tmp_path)
+    own = weights.weights_from(folder.relative_to(tmp_path))
+    assert own == WeightsRef("", str(folder), ref.sha256)
+    assert weights.verify(own) == weights.verify(ref)
+    alter_bytes(folder)
+    with pytest.raises(WeightsError, match="was altered"):
+        weights.verify(own)
+
+
+def test_what_is_no_package_is_said_plainly(package, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder, says in ((tmp_path / "nope", "is no folder"), (tmp_path / "empty", "holds no SHA256SUMS")):
+        with pytest.raises(WeightsError, match=says):
+            weights.weights_from(folder)
+    seal(package[0], ["0" * 64 + "  MODEL_CARD.md"])
+    with pytest.raises(WeightsError, match=r"does not list model\.safetensors"):
+        weights.weights_from(package[0])
+    for directory in ("relative/weights", str(tmp_path / "gone")):
+        with pytest.raises(WeightsError, match="there is no folder"):
+            weights.locate(WeightsRef("", directory, "0"))
+
+
+def test_weights_of_a_folder_replace_those_of_one_method(package):
+    folder, ref = package
+    spec = make_spec("a:b", WeightsRef("plug_weighty", "weights/old", "0" * 64))
+    changed = weights.with_weights(spec, "best", folder)
+    assert changed.weights == {"best": WeightsRef("", str(folder), ref.sha256)}
+    assert set(weights.with_weights(spec, "classical", folder).weights) == {"best", "classical"}
+    assert spec.weights["best"].directory == "weights/old"
+
+
+def test_looking_tells_size_and_shapes_without_digests(package):
+    folder, ref = package
+    found = weights.look(replace(ref, sha256="other"))
+    assert found.parameters == 36
+    remove_card(folder)
+    assert weights.look(ref).description["architecture"]["name"] == "net"
+    (folder / "model.yaml").unlink()
+    with pytest.raises(WeightsError, match="cannot be read: FileNotFoundError"):
+        weights.look(ref)
+
+
 def make_spec(factory, ref=None):
     return CorrectorSpec(
         name="demo",
