@@ -5,7 +5,7 @@ All methods take a connection from `Database.begin()` (those that change somethi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,8 @@ from dicom_node.contracts.headers import FileRef, InstanceHeader, SeriesView
 from dicom_node.contracts.volume import TagValue
 from dicom_node.database.totals import read_totals
 from dicom_node.database.values import StoredPaths, dump, load
+
+_MOST_AT_ONCE = 500
 
 
 class ArchiveIndex(FilingIndex):
@@ -79,6 +81,26 @@ class ArchiveIndex(FilingIndex):
             header = self._header(row)
             groups.setdefault((header.study_instance_uid, header.series_instance_uid), []).append(header)
         return [SeriesView(study, uid, patient_key, tuple(members)) for (study, uid), members in groups.items()]
+
+    def instances(self, tx: Connection, sop_instance_uids: Collection[str]) -> list[InstanceHeader]:
+        """Those of these instances that are in the archive, as they were received."""
+        row, wanted = t.instances.c, sorted(set(sop_instance_uids))
+        found: list[InstanceHeader] = []
+        for at in range(0, len(wanted), _MOST_AT_ONCE):
+            some = select(t.instances).where(row.sop_instance_uid.in_(wanted[at : at + _MOST_AT_ONCE]))
+            found.extend(self._header(one) for one in tx.execute(some))
+        return found
+
+    def instances_of_series(self, tx: Connection, series_instance_uid: str) -> list[InstanceHeader]:
+        """Every instance that names this series, in order of arrival."""
+        one, named = t.instances.c, t.series.c
+        patients = select(named.patient_key).where(named.series_instance_uid == series_instance_uid)
+        rows = tx.execute(
+            select(t.instances)
+            .where(one.patient_key.in_(patients), one.series_instance_uid == series_instance_uid)
+            .order_by(one.id)
+        )
+        return [self._header(row) for row in rows]
 
     def mark_routed(
         self,

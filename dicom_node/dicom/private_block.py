@@ -106,4 +106,9 @@ def read_block(dataset: Dataset) -> dict[str, str]:
         block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR)
     except KeyError:
         return {}
-    return {e.name: str(block[e.offset].value) for e in ELEMENTS if e.offset in block}
+    return {e.name: _text(block[e.offset].value) for e in ELEMENTS if e.offset in block}
+
+
+def _text(value: object) -> str:
+    """A value as text; in implicit VR, as some archives store it, nobody knows its VR and it comes as bytes."""
+    return value.decode("ascii", "replace").strip(" \0") if isinstance(value, bytes) else str(value)

@@ -59,12 +59,13 @@ def refuse_image(get: Callable[[str], object], series: str, transfer_syntax_uid:
     Raises:
         UnusableSeries: the first reason found.
     """
-    reason = _reason(get, transfer_syntax_uid)
+    reason = unusable_pixels(get, transfer_syntax_uid)
     if reason is not None:
         raise UnusableSeries(f"series {series}: {reason}")
 
 
-def _reason(get: Callable[[str], object], transfer_syntax_uid: str) -> str | None:
+def unusable_pixels(get: Callable[[str], object], transfer_syntax_uid: str) -> str | None:
+    """The reason alone, without the series; None for a classic single-frame CT or MR image."""
     if transfer_syntax_uid not in DECODABLE:
         return f"transfer syntax {UID(transfer_syntax_uid).name} cannot be decoded"
     if _integer(get("NumberOfFrames"), 1) > 1:

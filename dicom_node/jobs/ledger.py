@@ -267,6 +267,18 @@ class JobLedger(DeliveryLedger):
             query = query.where(t.jobs.c.state == state)
         return [rows.job(row, self._paths) for row in tx.execute(query)]
 
+    def of_output(self, tx: Connection, series_instance_uid: str) -> list[Job]:
+        """Jobs that derived this series, newest first. Reads all outputs: for an operator, not for a stage."""
+        holds = t.job_documents.c.outputs.contains(dump(series_instance_uid), autoescape=True)
+        query = rows.job_query().where(holds).order_by(t.jobs.c.seq.desc())
+        return [rows.job(row, self._paths) for row in tx.execute(query)]
+
+    def of_inputs(self, tx: Connection, corrector: str, input_digest: str) -> list[Job]:
+        """Jobs of a corrector over exactly these inputs, newest first. Reads all jobs, as `of_output`."""
+        row = t.jobs.c
+        query = rows.job_query().where(row.input_digest == input_digest, row.corrector == corrector)
+        return [rows.job(found, self._paths) for found in tx.execute(query.order_by(row.seq.desc()))]
+
     def events(self, tx: Connection, job_id: str) -> list[JobEvent]:
         """The audit trail of a job, oldest first."""
         row = t.job_events.c
