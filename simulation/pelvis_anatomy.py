@@ -16,6 +16,7 @@ from dicom_node.contracts import FloatArray
 from simulation import shapes
 from simulation.hip_sites import HipSite
 from simulation.shapes import Point, Shape
+from simulation.tissues import Tissue
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +27,14 @@ class Organ:
         shape: its outline.
         hu: mean CT number [HU].
         texture_hu: standard deviation of its texture [HU].
+        tissue: what MR sees in it.
         edge_mm: width of its edge [mm].
     """
 
     shape: Shape
     hu: float
     texture_hu: float
+    tissue: Tissue
     edge_mm: float = 1.0
 
 
@@ -44,12 +47,14 @@ class Bone:
         cortex_hu: CT number of the shell [HU].
         cortex_mm: thickness of the shell [mm].
         cancellous_hu: mean CT number inside [HU].
+        marrow: what MR sees inside.
     """
 
     shape: Shape
     cortex_hu: float
     cortex_mm: float
     cancellous_hu: float
+    marrow: Tissue = Tissue.RED_MARROW
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,26 +125,28 @@ def _organs(spread: float, rng: np.random.Generator) -> tuple[Organ, ...]:
 
     bladder = rng.uniform(22, 42)
     organs = [
-        Organ(shapes.ellipsoid((0, 5, 45), (62, 58, 75)), -95, 12, 6),  # fat of the pelvic cavity
+        Organ(shapes.ellipsoid((0, 5, 45), (62, 58, 75)), -95, 12, Tissue.FAT, 6),  # fat of the pelvic cavity
         *(
-            Organ(shapes.ellipsoid(vary((x, y, z), 8), (r, r * 0.8, r)), 35, 12, 3)
+            Organ(shapes.ellipsoid(vary((x, y, z), 8), (r, r * 0.8, r)), 35, 12, Tissue.BOWEL, 3)
             for x, y, z, r in ((-28, -10, 70, 22), (20, -20, 75, 24), (30, 15, 60, 18), (-5, 25, 80, 20))
         ),  # bowel
-        Organ(shapes.ellipsoid(vary((12, -5, 78), 6), (10, 8, 16)), -850, 0, 2),  # gas in bowel
-        Organ(shapes.ellipsoid(vary((0, -28, 22), 3), (bladder * 1.2, bladder * 0.8, bladder)), 6, 3, 2),  # bladder
-        Organ(shapes.ellipsoid(vary((0, -5, -18), 2), (24, 20, 20)), 42, 6, 2),  # prostate or uterus
-        Organ(shapes.ellipsoid(vary((0, 42, 0), 3), (17, 15, 60)), 38, 14, 2),  # rectum
-        Organ(shapes.ellipsoid(vary((0, 38, 5), 3), (7, 5, 18)), -820, 0, 2),  # gas in it
+        Organ(shapes.ellipsoid(vary((12, -5, 78), 6), (10, 8, 16)), -850, 0, Tissue.AIR, 2),  # gas in bowel
+        Organ(
+            shapes.ellipsoid(vary((0, -28, 22), 3), (bladder * 1.2, bladder * 0.8, bladder)), 6, 3, Tissue.FLUID, 2
+        ),  # bladder
+        Organ(shapes.ellipsoid(vary((0, -5, -18), 2), (24, 20, 20)), 42, 6, Tissue.PROSTATE, 2),  # prostate or uterus
+        Organ(shapes.ellipsoid(vary((0, 42, 0), 3), (17, 15, 60)), 38, 14, Tissue.BOWEL, 2),  # rectum
+        Organ(shapes.ellipsoid(vary((0, 38, 5), 3), (7, 5, 18)), -820, 0, Tissue.AIR, 2),  # gas in it
     ]
     for sign in (-1.0, 1.0):
-        for depth, hu in ((-52, 42), (-50, 48)):  # femoral vessels
+        for depth, hu, blood in ((-52, 42, Tissue.VEIN), (-50, 48, Tissue.ARTERY)):  # femoral vessels
             x = sign * (spread - 30 + (0 if depth == -52 else 14))
-            organs.append(Organ(shapes.round_cone((x, depth, -150), (x - sign * 12, depth + 10, 120), 5.5, 6), hu, 3))
+            vessel = shapes.round_cone((x, depth, -150), (x - sign * 12, depth + 10, 120), 5.5, 6)
+            organs.append(Organ(vessel, hu, 3, blood))
         # fat planes between the gluteal muscles, and around the vessels
-        organs.insert(0, Organ(shapes.ellipsoid((sign * (spread - 22), -52, 0), (24, 14, 90)), -98, 10, 5))
-        organs.insert(
-            0, Organ(shapes.round_cone((sign * 40, 78, -60), (sign * (spread + 25), 32, 70), 4, 3), -95, 10, 4)
-        )
+        organs.insert(0, Organ(shapes.ellipsoid((sign * (spread - 22), -52, 0), (24, 14, 90)), -98, 10, Tissue.FAT, 5))
+        plane = shapes.round_cone((sign * 40, 78, -60), (sign * (spread + 25), 32, 70), 4, 3)
+        organs.insert(0, Organ(plane, -95, 10, Tissue.FAT, 4))
     return tuple(organs)
 
 
@@ -199,8 +206,8 @@ def _femur(sign: float, head: Point, radius: float, density: float, rng: np.rand
         shapes.as_point(corner + 45 * down), shapes.as_point(corner + 240 * down), shaft_radius + 1, shaft_radius
     )
     return [
-        Bone(lower, 1450 * density, rng.uniform(4.5, 6.5), -40),
-        Bone(shapes.union(upper), 1200 * density, 1.8, 300 * density),
+        Bone(lower, 1450 * density, rng.uniform(4.5, 6.5), -40, Tissue.YELLOW_MARROW),
+        Bone(shapes.union(upper), 1200 * density, 1.8, 300 * density, Tissue.SPONGY_BONE),
     ]
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from dicom_node.contracts import FloatArray, Geometry
 from simulation import shapes
 from simulation.hip_sites import HipSite
 from simulation.pelvis_anatomy import Anatomy, Bone, draw_anatomy
+from simulation.texture import SliceTexture
 
 AIR_HU = -1000.0
-_SKIN_MM = 2.0
+SKIN_MM = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,18 +56,8 @@ def make_pelvis(
     """
     rng = np.random.default_rng(seed)
     anatomy = draw_anatomy(rng)
-    start = -(n_pixels - 1) / 2 * pixel_mm
-    lowest = -0.6 * (slices - 1) * spacing_mm
-    geometry = Geometry(
-        row_direction=(1.0, 0.0, 0.0),
-        column_direction=(0.0, 1.0, 0.0),
-        pixel_spacing_mm=(pixel_mm, pixel_mm),
-        slice_origins_mm=tuple((start, start, lowest + k * spacing_mm) for k in range(slices)),
-        rows=n_pixels,
-        columns=n_pixels,
-        slice_thickness_mm=spacing_mm,
-    )
-    coarse, fine = _Texture(rng, geometry, 14.0), _Texture(rng, geometry, 2.5)
+    geometry = pelvis_geometry(slices=slices, n_pixels=n_pixels, pixel_mm=pixel_mm, spacing_mm=spacing_mm)
+    coarse, fine = SliceTexture(rng, geometry, 14.0), SliceTexture(rng, geometry, 2.5)
     hu = np.empty(geometry.shape, np.float32)
     for z in range(slices):
         hu[z] = _slice(anatomy, shapes.slice_points(geometry, z), pixel_mm, coarse.at(z), fine.at(z))
@@ -77,16 +67,35 @@ def make_pelvis(
     return PelvisPhantom(np.clip(hu, -1024, 3071), geometry, anatomy.hips)
 
 
+def pelvis_geometry(*, slices: int, n_pixels: int, pixel_mm: float, spacing_mm: float) -> Geometry:
+    """Grid of `make_pelvis`."""
+    start = -(n_pixels - 1) / 2 * pixel_mm
+    lowest = -0.6 * (slices - 1) * spacing_mm
+    return Geometry(
+        row_direction=(1.0, 0.0, 0.0),
+        column_direction=(0.0, 1.0, 0.0),
+        pixel_spacing_mm=(pixel_mm, pixel_mm),
+        slice_origins_mm=tuple((start, start, lowest + k * spacing_mm) for k in range(slices)),
+        rows=n_pixels,
+        columns=n_pixels,
+        slice_thickness_mm=spacing_mm,
+    )
+
+
+def septa(coarse: FloatArray) -> FloatArray:
+    """Share of fat between and within muscles: it follows the level sets of a coarse texture, as septa do."""
+    share: FloatArray = np.exp(-((coarse / 0.12) ** 2)) * 0.8
+    return share
+
+
 def _slice(anatomy: Anatomy, points: FloatArray, voxel_mm: float, coarse: FloatArray, fine: FloatArray) -> FloatArray:
     """CT numbers of one slice; `coarse` and `fine` are unit-variance textures."""
     hu = np.full(points.shape[:2], AIR_HU, np.float32)
     outside = anatomy.body_distance(points)
     _blend(hu, shapes.fill_share(outside, voxel_mm), 10.0)
-    _blend(hu, shapes.fill_share(outside + _SKIN_MM, voxel_mm), anatomy.fat_hu + 8 * fine)
+    _blend(hu, shapes.fill_share(outside + SKIN_MM, voxel_mm), anatomy.fat_hu + 8 * fine)
     within = outside + anatomy.fat_mm + 3 * coarse
-    # Fat between and within muscles follows the level sets of the coarse texture, as septa do.
-    septa = np.exp(-((coarse / 0.12) ** 2)) * 0.8
-    muscle = anatomy.muscle_hu + 10 * fine - septa * (anatomy.muscle_hu - anatomy.fat_hu)
+    muscle = anatomy.muscle_hu + 10 * fine - septa(coarse) * (anatomy.muscle_hu - anatomy.fat_hu)
     _blend(hu, shapes.fill_share(within, voxel_mm), muscle)
     for organ in anatomy.organs:
         found = shapes.distance_on_slice(organ.shape, points, 2 * voxel_mm)
@@ -113,25 +122,3 @@ def _draw_bone(hu: FloatArray, bone: Bone, points: FloatArray, voxel_mm: float, 
 def _blend(hu: FloatArray, share: FloatArray, value: FloatArray | float) -> None:
     """Mix `value` into `hu` in place."""
     hu += share * (value - hu)
-
-
-class _Texture:
-    """Smooth random field of unit variance that also varies slowly from slice to slice."""
-
-    def __init__(self, rng: np.random.Generator, geometry: Geometry, scale_mm: float) -> None:
-        spacing = geometry.slice_spacing_mm or 1.0
-        steps = (spacing / scale_mm, *(s / scale_mm for s in geometry.pixel_spacing_mm))
-        self._counts = tuple(int(n * s) + 4 for n, s in zip(geometry.shape, steps, strict=True))
-        self._steps = steps
-        self._grid: NDArray[np.float32] = ndimage.gaussian_filter(rng.standard_normal(self._counts, np.float32), 0.7)
-        self._grid /= self._grid.std()
-        self._shape = geometry.shape[1:]
-
-    def at(self, index: int) -> FloatArray:
-        """Field on slice `index`, (y, x)."""
-        height = 1 + index * self._steps[0]
-        below = int(height)
-        plane = self._grid[below] * (1 - (height - below)) + self._grid[below + 1] * (height - below)
-        matrix = [self._steps[1], self._steps[2]]
-        field = ndimage.affine_transform(plane, matrix, offset=1.0, output_shape=self._shape, order=1)
-        return np.asarray(field, np.float32)
