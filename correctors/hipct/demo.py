@@ -7,20 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from dicom_node.contracts import BoolArray, CommandContext, DemoStudy, FloatArray, Geometry, TagValue, Units, Volume
+from dicom_node.contracts import CommandContext, DemoStudy, TagValue, Units, Volume
 from dicom_node.errors import InputError
 from simulation.hip_sites import find_hips
-from simulation.implants import ImplantKind, random_implant, rasterise
-from simulation.metal_ct import simulate_metal
+from simulation.implanted_ct import implanted, part
+from simulation.implants import ImplantKind, random_implant
 from simulation.phantoms import make_pelvis
-from simulation.projector import ParallelGeometry, ParallelProjector
-from simulation.scanner import Acquisition, Scanner
+from simulation.scanner import Acquisition
 
 SLICES = 40
 METAL_SLICES = 10
-ANGLES = 480
 METAL_HU = 2500.0
 PREFERRED = "ct_pelvis"
 TAGS = ("ImageType", "KVP", "ConvolutionKernel", "GantryDetectorTilt", "ReconstructionDiameter")
@@ -102,7 +99,7 @@ def _around_hips(volume: Volume) -> Volume:
     return replace(
         volume,
         pixels=np.ascontiguousarray(volume.pixels[here]),
-        geometry=_part(volume.geometry, here),
+        geometry=part(volume.geometry, here),
         padding=None if volume.padding is None else volume.padding[here],
         frame_tags={},
     )
@@ -118,10 +115,6 @@ def _hip_slice(volume: Volume) -> int:
     return int(np.abs(along - centre).argmin())
 
 
-def _part(geometry: Geometry, here: slice) -> Geometry:
-    return replace(geometry, slice_origins_mm=geometry.slice_origins_mm[here])
-
-
 def _with_metal(volume: Volume, seed: int) -> tuple[Volume, Volume]:
     """The volume as scanned with a total hip in some of its slices, and its truth."""
     rng = np.random.default_rng(seed)
@@ -131,25 +124,7 @@ def _with_metal(volume: Volume, seed: int) -> tuple[Volume, Volume]:
     site = sites[int(rng.integers(len(sites)))]
     middle = _hip_slice(volume)
     first = max(0, min(middle - METAL_SLICES // 2, volume.shape[0] - METAL_SLICES))
+    implants = (random_implant(site, rng, ImplantKind.TOTAL),)
     here = slice(first, first + METAL_SLICES)
-    shares = rasterise((random_implant(site, rng, ImplantKind.TOTAL),), _part(volume.geometry, here))
-    side, pixel_mm = volume.shape[2], float(volume.geometry.pixel_spacing_mm[0])
-    simulated = simulate_metal(
-        torch.from_numpy(volume.pixels[here].copy()),
-        {material: torch.from_numpy(share) for material, share in shares.items()},
-        projector=ParallelProjector(ParallelGeometry(side, pixel_mm, ANGLES)),
-        scanner=Scanner(Acquisition()),
-        generator=torch.Generator().manual_seed(seed),
-    )
-    padding = None if volume.padding is None else volume.padding[here]
-    return (
-        _replaced(volume, here, simulated.artefact.numpy(), padding),
-        _replaced(volume, here, simulated.truth.numpy(), padding),
-    )
-
-
-def _replaced(volume: Volume, here: slice, values: FloatArray, padding: BoolArray | None) -> Volume:
-    pixels = volume.pixels.copy()
-    measured = np.ones(values.shape, dtype=bool) if padding is None else ~padding
-    pixels[here] = np.where(measured, np.rint(values), pixels[here])
-    return volume.with_pixels(pixels)
+    made = implanted(volume, implants, here, acquisition=Acquisition(), seed=seed)
+    return made.artefact, made.truth

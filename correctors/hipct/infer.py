@@ -16,6 +16,7 @@ from correctors.common.device import resolve_device
 from correctors.hipct import harm, refusals
 from correctors.hipct.body import body_mask
 from correctors.hipct.classical import Classical
+from correctors.hipct.inpainting import Inpainting
 from correctors.hipct.li import linear
 from correctors.hipct.nmar import normalised
 from correctors.hipct.report import no_metal_reason, warnings_of
@@ -33,10 +34,17 @@ from dicom_node.contracts import (
     Units,
     Volume,
 )
+from dicom_node.errors import WeightsError
 from simulation.projector import ParallelGeometry, ParallelProjector
 
 Method = Callable[[Scene], Tensor]
-METHODS: Mapping[str, Callable[[], Method]] = {"li": lambda: linear, "nmar": lambda: normalised, "classical": Classical}
+CLASSICAL: Mapping[str, Callable[[], Method]] = {
+    "li": lambda: linear,
+    "nmar": lambda: normalised,
+    "classical": Classical,
+}
+SEGMENTATION_OF = {"paper": "kmeans"}
+"""How metal is found where the route leaves it to the method; a threshold for those that are not here."""
 SLICES_AT_ONCE = 2
 """Bounds the memory: a slice of 512 x 512 has a sinogram of 2 MB, and a method holds a dozen."""
 NO_VALUE_HU = -1900.0
@@ -47,18 +55,32 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
     """Build the corrector; see `dicom_node.contracts.CorrectorFactory`.
 
     Args:
-        method: `li`, `nmar` or `classical`.
-        weights: not used: no method has weights.
+        method: `li`, `nmar`, `classical` or `paper`.
+        weights: package of `paper`; the others have none.
         device: `auto`, `cpu` or `cuda[:n]`.
         parameters: those of `correctors.hipct.plugin.SPEC`.
 
     Returns:
         The corrector.
+
+    Raises:
+        WeightsError: the method needs weights and got none, or ones of another architecture.
     """
+    on = resolve_device(device)
+    chosen: Method
+    if method in CLASSICAL:
+        if weights is not None:
+            raise WeightsError(f"hipct/{method} has no weights: name a method that has, with --method")
+        chosen = CLASSICAL[method]()
+    elif weights is None:
+        raise WeightsError(f"hipct/{method} needs a weights package, and none is installed: train one")
+    else:
+        chosen = Inpainting.load(weights, on)
+    wanted = str(parameters["segmentation"])
     return HipCt(
-        method=METHODS[method](),
-        device=resolve_device(device),
-        segmentation=str(parameters["segmentation"]),
+        method=chosen,
+        device=on,
+        segmentation=SEGMENTATION_OF.get(method, "threshold") if wanted == "auto" else wanted,
         metal_threshold_hu=float(parameters["metal_threshold_hu"]),
         smallest_implant_mm2=float(parameters["smallest_implant_mm2"]),
         n_angles=int(parameters["n_angles"]),
@@ -139,6 +161,8 @@ class HipCt:
 
     def _assemble(self, volume: Volume, found: Segmentation, padding: list[BoolArray]) -> Correction:
         pixels = volume.pixels.copy()
+        if isinstance(self._method, Inpainting):
+            self._method.begin_series(volume)
         harmful: list[int] = []
         for start in range(0, len(found.slices), SLICES_AT_ONCE):
             batch = found.slices[start : start + SLICES_AT_ONCE]
@@ -169,6 +193,7 @@ class HipCt:
                 "metal_threshold_hu": found.threshold_hu,
             },
             warnings=warnings_of(found, harmful),
+            device=self._device.split(":")[0],
         )
 
     def _batch(

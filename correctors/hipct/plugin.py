@@ -6,7 +6,7 @@ from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Pa
 
 SPEC = CorrectorSpec(
     name="hipct",
-    version="0.1.0",
+    version="0.2.0",
     api=API_VERSION,
     title="Hip CT metal artefact reduction",
     inputs={
@@ -31,6 +31,7 @@ SPEC = CorrectorSpec(
         "let through, each weighed by its reliability",
         "nmar": "Normalised interpolation in the metal trace (Meyer 2010)",
         "li": "Linear interpolation in the metal trace (Kalender 1987)",
+        "paper": "Metal trace of the sinogram inpainted by a small network that learnt it from other patients",
     },
     default_method="classical",
     factory="correctors.hipct.infer:build",
@@ -47,9 +48,10 @@ SPEC = CorrectorSpec(
     },
     parameters={
         "segmentation": Parameter(
-            default="threshold",
-            description="how metal is found: a fixed threshold, or K-means with k = 3 on the voxel values",
-            choices=("threshold", "kmeans"),
+            default="auto",
+            description="how metal is found: a fixed threshold, K-means with k = 3 on the voxel values, or as the "
+            "method asks (auto: kmeans for paper, threshold for the others)",
+            choices=("auto", "threshold", "kmeans"),
         ),
         "metal_threshold_hu": Parameter(
             default=2500.0,
@@ -70,6 +72,9 @@ SPEC = CorrectorSpec(
             maximum=1440,
         ),
     },
+    device_tolerance={"ct": 2.0, "map:change": 2.0},
+    # What `paper` fills in is learnt from other patients.
+    synthetic=("paper",),
     references=(
         "doi:10.1148/radiology.164.2.3602406",
         "doi:10.1118/1.3484090",

@@ -1,0 +1,122 @@
+"""Training in real processes: several at once, and such as are killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from training.checkpoint import CheckpointFolder
+from training.diary import read_metrics
+
+HERE = Path(__file__).parent
+SMALL = HERE.parent / "unit" / "training"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(SMALL), "OMP_NUM_THREADS": "1"}
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def test_two_processes_have_the_gradient_of_one_with_twice_the_batch(tmp_path: Path) -> None:
+    script = str(HERE / "gradient_of_processes.py")
+    together = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script]
+    for command, file in (([sys.executable, script], "one"), (together, "two")):
+        done = subprocess.run(
+            [*command, str(tmp_path / file)], env=ENVIRONMENT, capture_output=True, text=True, timeout=200, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = load_file(tmp_path / "one"), load_file(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert max(float(g.abs().max()) for g in one.values()) > 1e-2
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, rtol=0, atol=1e-5)
+
+
+def small_recipe(folder: Path, steps: int) -> Path:
+    """The small task's recipe as a file."""
+    sys.path.insert(0, str(SMALL))
+    try:
+        import small_task
+
+        recipe = small_task.recipe(fit={"steps": steps}, validation={"every": 7})
+    finally:
+        sys.path.remove(str(SMALL))
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)))
+    return path
+
+
+def command(recipe: Path, out: Path, *more: str) -> list[str]:
+    """`dicom-node train` on the small task."""
+    return [sys.executable, "-m", "dicom_node.cli", "train", "hipct", "--recipe", str(recipe), "--out", str(out),
+            "--device", "cpu", "--no-evaluation", *more]  # fmt: skip
+
+
+def wait_for_steps(out: Path, process: subprocess.Popen[bytes], count: int) -> None:
+    """Until a process has written some steps, or has ended."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        if (out / "metrics.jsonl").exists() and len(read_metrics(out)) >= count:
+            return
+        time.sleep(0.01)
+
+
+def test_killed_at_random_and_resumed_it_gives_the_same_curve_and_weights(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, 400)
+    subprocess.run(command(recipe, tmp_path / "whole"), env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
+    whole = [line["loss"] for line in read_metrics(tmp_path / "whole") if "loss" in line]
+    rng = random.Random(4)
+    killed = 0
+    for _ in range(4):
+        process = subprocess.Popen(
+            command(recipe, tmp_path / "killed", "--resume"),
+            env=ENVIRONMENT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        before = len(read_metrics(tmp_path / "killed"))
+        wait_for_steps(tmp_path / "killed", process, before + rng.randint(1, 80))
+        if process.poll() is None:
+            process.kill()
+            killed += 1
+        process.wait(60)
+    assert killed >= 2
+    subprocess.run(
+        command(recipe, tmp_path / "killed", "--resume"), env=ENVIRONMENT, check=True, capture_output=True, timeout=300
+    )
+    assert [line["loss"] for line in read_metrics(tmp_path / "killed") if "loss" in line] == whole
+    for folder in ("checkpoints", "package"):
+        assert (tmp_path / "killed" / folder).is_dir()
+    one, other = (CheckpointFolder(tmp_path / n / "checkpoints").latest() for n in ("whole", "killed"))
+    assert one is not None
+    assert other is not None
+    assert one.step == other.step == 400
+    assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
+    tensors = [(tmp_path / n / "package" / "model.safetensors").read_bytes() for n in ("whole", "killed")]
+    assert tensors[0] == tensors[1]
+
+
+def test_ctrl_c_writes_a_checkpoint_and_a_package_and_says_how_to_go_on(tmp_path: Path) -> None:
+    recipe = small_recipe(tmp_path, 100_000)
+    process = subprocess.Popen(
+        command(recipe, tmp_path / "run"), env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=False
+    )
+    wait_for_steps(tmp_path / "run", process, 10)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert b"Interrupted" in out
+    assert b"--resume" in out
+    last = CheckpointFolder(tmp_path / "run" / "checkpoints").latest()
+    assert last is not None
+    steps = [line["step"] for line in read_metrics(tmp_path / "run") if "loss" in line]
+    assert last.step == steps[-1]
+    assert (tmp_path / "run" / "package" / "SHA256SUMS").is_file()

@@ -1,0 +1,273 @@
+"""An evaluation as a JSON document and as Markdown, with all that is needed to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+
+from dicom_node.contracts import CorrectorSpec
+from training.evaluation import CaseResult, Evaluation
+from training.metrics import HIGHER_IS_BETTER, MOST_DB
+from training.statistics import DRAWS, LEVEL, Difference, RankTests, Summary
+from training.subject import Scale
+
+LIBRARIES = ("torch", "numpy", "scipy", "scikit-image")
+SIGNIFICANT = 0.05
+KINDS = {
+    "data": "real images, artefacts simulated",
+    "procedural": "procedural phantoms, artefacts simulated",
+    "pairs": "given pairs",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What was asked for.
+
+    Attributes:
+        command: the command line that makes the evaluation again.
+        kind: `data`, `procedural` or `pairs`.
+        scenario: name, empty for pairs.
+        scenario_text: what it simulates.
+        seed: of everything random.
+        device: as asked for.
+    """
+
+    command: str
+    kind: str
+    scenario: str
+    scenario_text: str
+    seed: int
+    device: str
+
+
+def document(
+    evaluation: Evaluation,
+    request: Request,
+    spec: CorrectorSpec,
+    scales: Mapping[str, Scale],
+    pictures: Sequence[str],
+) -> dict[str, object]:
+    """The JSON document of an evaluation.
+
+    Args:
+        evaluation: what was measured.
+        request: what was asked for.
+        spec: of the corrector.
+        scales: by judged role.
+        pictures: names of the contact sheets, beside the document.
+    """
+    return {
+        "corrector": spec.name,
+        "corrector_version": spec.version,
+        "reproduce": {
+            **asdict(request),
+            "package_version": version("dicom-correction-node"),
+            "libraries": {name: version(name) for name in LIBRARIES},
+        },
+        "measured": {role: _measured(scale) for role, scale in scales.items()},
+        "statistics": {"bootstrap_draws": DRAWS, "confidence": LEVEL, "unit": "patient"},
+        "reference": evaluation.methods[0].name,
+        "methods": [
+            {
+                "name": method.name,
+                "weights": None if method.weights is None else str(method.weights),
+                "weights_sha256": method.weights_sha256 or None,
+                "seconds_per_slice": _seconds(evaluation.cases, method.name),
+                "device": next((c.devices[method.name] for c in evaluation.cases if c.devices[method.name]), None),
+                "uncorrected_cases": sum(method.name in case.notes for case in evaluation.cases),
+            }
+            for method in evaluation.methods
+        ],
+        "summary": {
+            role: {name: {figure: asdict(one) for figure, one in own.items()} for name, own in methods.items()}
+            for role, methods in evaluation.summaries.items()
+        },
+        "differences": {
+            role: {name: {figure: asdict(one) for figure, one in own.items()} for name, own in methods.items()}
+            for role, methods in evaluation.differences.items()
+        },
+        "rank_tests": {
+            role: {figure: None if tests is None else _ranks(tests) for figure, tests in own.items()}
+            for role, own in evaluation.rank_tests.items()
+        },
+        "cases": [_case(case) for case in evaluation.cases],
+        "left_out": [asdict(one) for one in evaluation.left_out],
+        "pictures": list(pictures),
+    }
+
+
+def markdown(
+    evaluation: Evaluation,
+    request: Request,
+    spec: CorrectorSpec,
+    scales: Mapping[str, Scale],
+    pictures: Sequence[str],
+) -> str:
+    """The same for people; see `document`."""
+    patients = len({case.patient for case in evaluation.cases})
+    parts = [
+        f"# Evaluation of {spec.name} {spec.version}",
+        f"{len(evaluation.cases)} cases of {patients} patients ({KINDS[request.kind]})"
+        + (f"; scenario `{request.scenario}`: {request.scenario_text}." if request.scenario else "."),
+        f"Make it again: `{request.command}` (dicom-correction-node {version('dicom-correction-node')}, "
+        + ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+        + ").",
+        _table(["method", "s per slice", "device", "cases left uncorrected", "weights SHA-256"], _methods(evaluation)),
+    ]
+    for role, scale in scales.items():
+        parts += [f"## Role `{role}`", _how(scale), _table(headings("method", scale), summary_rows(evaluation, role))]
+        reference = evaluation.methods[0].name
+        parts += [
+            f"Difference to `{reference}` with its {LEVEL:.0%} confidence interval "
+            f"(percentile bootstrap over patients, {DRAWS} draws, seed {request.seed}):",
+            _table(headings("method", scale), _difference_rows(evaluation, role)),
+            _rank_text(evaluation.rank_tests[role]),
+            _table(headings("case", scale, "patient", "method"), _case_rows(evaluation, role)),
+        ]
+    notes = [[c.name, name, note] for c in evaluation.cases for name, note in c.notes.items()]
+    if notes:
+        parts += ["## Left uncorrected", _table(["case", "method", "reason"], notes)]
+    if evaluation.left_out:
+        parts += ["## Left out", _table(["what", "reason"], [[one.what, one.reason] for one in evaluation.left_out])]
+    if pictures:
+        parts += ["## Pictures", "\n".join(f"![{name}]({name})" for name in pictures)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _measured(scale: Scale) -> dict[str, object]:
+    low, high = scale.judged
+    return {
+        "units": scale.units.value,
+        "window": [low, high],
+        "data_range": high - low,
+        "rmse": "not clipped; excluded voxels left out of the mean",
+        "psnr_db": f"clipped to the window; excluded voxels left out of the mean; at most {MOST_DB:g} dB",
+        "ssim": "clipped to the window; excluded voxels replaced by the truth and left out of the mean",
+        "vif": "clipped to the window, mapped to 0..255; excluded voxels replaced by the truth",
+        "vif_z": "z-scored images, as the multi-task MR paper; excluded voxels replaced by the truth",
+        "case": "mean over its judged slices",
+        "mean": "over patients, each the mean of his cases",
+        "sd": "over cases",
+    }
+
+
+def _how(scale: Scale) -> str:
+    low, high = scale.judged
+    units = scale.units.value
+    return (
+        "Judged are the slices with an artefact, outside the excluded voxels (orange in the pictures). "
+        f"PSNR and SSIM: clipped to {low:g}..{high:g} {units}, data range {high - low:g}. "
+        f"RMSE: not clipped, in {units}. VIF: that window on 0..255. "
+        "VIF(z): z-scored images, as in the multi-task MR paper; for comparison with it only. "
+        "Excluded voxels are left out of the means of RMSE, PSNR and SSIM, and show the truth in both images for "
+        "SSIM and VIF. A case is the mean of its slices, a patient the mean of his cases; below are the mean over "
+        "patients and the standard deviation over cases."
+    )
+
+
+def _methods(evaluation: Evaluation) -> list[list[str]]:
+    rows = []
+    for method in evaluation.methods:
+        seconds = _seconds(evaluation.cases, method.name)
+        device = next((c.devices[method.name] for c in evaluation.cases if c.devices[method.name]), "-")
+        left = sum(method.name in case.notes for case in evaluation.cases)
+        rows.append([method.name, f"{seconds:.3g}", device, str(left), method.weights_sha256 or "-"])
+    return rows
+
+
+def headings(first: str, scale: Scale, *others: str) -> list[str]:
+    """Column names, with units and an arrow to the better side."""
+    return [first, *others, "PSNR (dB) ↑", "SSIM ↑", f"RMSE ({scale.units.value}) ↓", "VIF ↑", "VIF(z) ↑"]
+
+
+def summary_rows(evaluation: Evaluation, role: str) -> list[list[str]]:
+    """Method, and each figure as mean and spread."""
+    own = evaluation.summaries[role]
+    return [
+        [m.name, *(_summary(figure, own[m.name][figure]) for figure in HIGHER_IS_BETTER)] for m in evaluation.methods
+    ]
+
+
+def _difference_rows(evaluation: Evaluation, role: str) -> list[list[str]]:
+    own = evaluation.differences[role]
+    return [[name, *(_difference(figure, own[name][figure]) for figure in HIGHER_IS_BETTER)] for name in own]
+
+
+def _case_rows(evaluation: Evaluation, role: str) -> list[list[str]]:
+    keys = {patient: str(n) for n, patient in enumerate(dict.fromkeys(c.patient for c in evaluation.cases), start=1)}
+    return [
+        [case.name, keys[case.patient], m.name]
+        + [f"{getattr(case.figures[role][m.name], figure):.{_digits(figure)}f}" for figure in HIGHER_IS_BETTER]
+        for case in evaluation.cases
+        for m in evaluation.methods
+    ]
+
+
+def _rank_text(tests: Mapping[str, RankTests | None]) -> str:
+    lines = ["Friedman's test over methods and Nemenyi's between each two, patients as blocks:"]
+    for figure, one in tests.items():
+        if one is None:
+            lines.append(f"- {figure}: no test (it needs three methods, two patients, and a difference)")
+            continue
+        ranks = ", ".join(f"{name} {rank:.2f}" for name, rank in zip(one.methods, one.ranks, strict=True))
+        apart = [f"{a}/{b} (p = {p:.2g})" for (a, b), p in one.pairwise.items() if p < SIGNIFICANT]
+        lines.append(
+            f"- {figure}: chi-square {one.statistic:.2f}, p = {one.p_value:.2g}, {one.blocks} patients; "
+            f"mean ranks {ranks}; apart at {SIGNIFICANT:g}: {', '.join(apart) or 'none'}"
+        )
+    return "\n".join(lines)
+
+
+def _summary(figure: str, one: Summary) -> str:
+    digits = _digits(figure)
+    return f"{one.mean:.{digits}f}" + ("" if one.sd is None else f" ± {one.sd:.{digits}f}")
+
+
+def _difference(figure: str, one: Difference) -> str:
+    digits = _digits(figure)
+    if one.low is None or one.high is None:
+        return f"{one.mean:+.{digits}f} (one patient)"
+    return f"{one.mean:+.{digits}f} [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
+
+
+def _digits(figure: str) -> int:
+    return 2 if figure in ("psnr_db", "rmse") else 4
+
+
+def _seconds(cases: Sequence[CaseResult], method: str) -> float:
+    return sum(case.seconds_per_slice[method] for case in cases) / len(cases)
+
+
+def _case(case: CaseResult) -> dict[str, object]:
+    return {
+        "name": case.name,
+        "patient": case.patient,
+        "seed": case.seed,
+        "description": case.description,
+        "slices": list(case.slices),
+        "judged_share": dict(case.judged_share),
+        "figures": {r: {name: asdict(one) for name, one in own.items()} for r, own in case.figures.items()},
+        "seconds_per_slice": dict(case.seconds_per_slice),
+        "notes": dict(case.notes),
+    }
+
+
+def _ranks(tests: RankTests) -> dict[str, object]:
+    return {
+        "friedman_chi_square": tests.statistic,
+        "friedman_p": tests.p_value,
+        "patients": tests.blocks,
+        "mean_ranks": dict(zip(tests.methods, tests.ranks, strict=True)),
+        "nemenyi_p": [{"methods": list(pair), "p": p} for pair, p in tests.pairwise.items()],
+    }
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join("| " + " | ".join(map(_cell, one)) + " |" for one in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,167 @@
+"""The methods of a corrector that are compared, and what one of them makes of a case."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dicom_node.contracts import CommandContext, CorrectionRefused, Corrector, CorrectorSpec, LeftOut, Volume
+from dicom_node.errors import PluginError, RequestError, WeightsError
+
+UNCORRECTED = "uncorrected"
+"""Always compared: the artefact itself."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method to compare.
+
+    Attributes:
+        name: as in the corrector's spec, or `uncorrected`.
+        weights: folder of another weights package than the installed one, None for that.
+        weights_sha256: digest of the weights that it runs with, empty for none.
+    """
+
+    name: str
+    weights: Path | None = None
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a method made of one case.
+
+    Attributes:
+        volumes: by judged role; the artefact itself where nothing was corrected.
+        seconds: wall-clock time of the correction.
+        device: `cpu` or `cuda`.
+        note: why nothing was corrected, else empty.
+    """
+
+    volumes: Mapping[str, Volume]
+    seconds: float = 0.0
+    device: str = ""
+    note: str = ""
+
+
+def chosen(spec: CorrectorSpec, names: Sequence[str], weights: Mapping[str, Path]) -> tuple[Method, ...]:
+    """Methods to compare, the reference first; `uncorrected` comes last unless it is named.
+
+    Args:
+        spec: of the corrector.
+        names: as named by the user; empty for all, the default method first.
+        weights: folder of another weights package, by method.
+
+    Raises:
+        RequestError: a name that is no method, or named twice; weights for a method that is not compared.
+        WeightsError: a weights package cannot be read.
+    """
+    wanted = list(names) or [spec.default_method, *(name for name in spec.methods if name != spec.default_method)]
+    for name in wanted:
+        if name != UNCORRECTED and name not in spec.methods:
+            known = ", ".join([*spec.methods, UNCORRECTED])
+            raise RequestError(f"{spec.name} has no method {name!r}; there is: {known}")
+        if wanted.count(name) > 1:
+            raise RequestError(f"the method {name!r} is named twice")
+    if surplus := sorted(set(weights) - set(wanted)):
+        raise RequestError(f"--weights names {surplus[0]!r}, which is not among the methods compared")
+    if UNCORRECTED not in wanted:
+        wanted.append(UNCORRECTED)
+    return tuple(Method(name, weights.get(name), _digest(spec, name, weights.get(name))) for name in wanted)
+
+
+def run(corrector: Corrector | None, method: Method, artefact: Mapping[str, Volume], roles: Sequence[str]) -> Outcome:
+    """Correct one case.
+
+    Args:
+        corrector: built for the method; None for `uncorrected`.
+        method: its name is told in errors.
+        artefact: the input set.
+        roles: what is judged.
+
+    Returns:
+        The outcome; a refusal and "nothing to do" leave the artefact as it is, with the reason.
+
+    Raises:
+        PluginError: the correction does not fit its input.
+    """
+    unchanged = {role: artefact[role] for role in roles}
+    if corrector is None:
+        return Outcome(unchanged)
+    started = time.perf_counter()
+    try:
+        correction = corrector.correct(artefact)
+    except CorrectionRefused as refusal:
+        return Outcome(unchanged, time.perf_counter() - started, note=f"refused: {refusal}")
+    seconds = time.perf_counter() - started
+    if not correction.changed:
+        return Outcome(unchanged, seconds, correction.device, f"unchanged: {correction.reason}")
+    for role in roles:
+        made = correction.volumes.get(role)
+        if made is None:
+            continue  # a role that the correction does not give stays as it is
+        if made.shape != artefact[role].shape:
+            raise PluginError(f"method {method.name} made {role} of shape {made.shape} from {artefact[role].shape}")
+        if not np.isfinite(made.pixels).all():
+            raise PluginError(f"method {method.name} made values of {role} that are not finite")
+    return Outcome({role: correction.volumes.get(role, unchanged[role]) for role in roles}, seconds, correction.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Methods that are ready to run.
+
+    Attributes:
+        methods: in order, the reference first.
+        correctors: by method; None for `uncorrected`.
+        left_out: methods that nobody asked for by name, and whose weights are not there.
+    """
+
+    methods: tuple[Method, ...]
+    correctors: Mapping[str, Corrector | None]
+    left_out: tuple[LeftOut, ...]
+
+
+def build_all(
+    context: CommandContext, spec: CorrectorSpec, methods: Sequence[Method], device: str, *, named: bool
+) -> Bench:
+    """Build the corrector of each method before the first case is made: what cannot be built is told at once.
+
+    Args:
+        context: builds.
+        spec: of the corrector.
+        methods: to build.
+        device: `auto`, `cpu` or `cuda[:n]`.
+        named: whether the user named them: then a missing weights package is an error, else the method is left out.
+
+    Raises:
+        RequestError, PluginError, WeightsError: one cannot be built.
+    """
+    correctors: dict[str, Corrector | None] = {}
+    left_out = []
+    for method in methods:
+        if method.name == UNCORRECTED:
+            correctors[method.name] = None
+            continue
+        try:
+            correctors[method.name] = context.build(spec.name, method.name, device=device, weights=method.weights)
+        except WeightsError as error:
+            if named or method.weights is not None:
+                raise
+            left_out.append(LeftOut(f"method {method.name}", str(error)))
+    return Bench(tuple(m for m in methods if m.name in correctors), correctors, tuple(left_out))
+
+
+def _digest(spec: CorrectorSpec, name: str, folder: Path | None) -> str:
+    if folder is None:
+        return spec.weights[name].sha256 if name in spec.weights else ""
+    file = folder / "model.safetensors"
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{file}: {error.strerror}") from error

@@ -1,0 +1,262 @@
+"""Learn to inpaint the filled metal trace of a sinogram, from slices near the hip (near-hip paper, section II-A)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from correctors.common.attenuation import AIR_HU, attenuation_to_hu_change, hu_to_attenuation
+from correctors.hipct.brightness import brightness_factor, brightness_of
+from correctors.hipct.inpainting import Conventions, inpaint, largest_undisturbed
+from correctors.hipct.trace import interpolate
+from correctors.hipct.working_grid import WorkingGrid
+from dicom_node.contracts import Units, Volume
+from dicom_node.errors import InputError
+from simulation.crude_metal import fill_trace, metal_trace
+from simulation.phantoms import make_pelvis
+from simulation.projector import ParallelGeometry, ParallelProjector
+from training.anatomy import Anatomy
+from training.task import Draw, Picture, Tried
+from training.tasks.ct_slices import near_hip_slices
+from training.tasks.perturbed_masks import PerturbedMasks, hip_masks
+
+JUDGED_HU = (-1000.0, 1604.0)
+"""PSNR's range, 2604 HU, as in the literature that the paper is compared with."""
+SHOWN_HU = (-200.0, 300.0)
+_PROCEDURAL_SLICES = 9
+_PROCEDURAL_SPACING_MM = 18.0
+_PICTURES = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Sinograms:
+    """A batch on the device.
+
+    Attributes:
+        filled: sinograms with filled trace (batch, angle, detector), dimensionless.
+        clean: the same without metal.
+        level: what the traces are filled with (batch, 1, 1).
+    """
+
+    filled: Tensor
+    clean: Tensor
+    level: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Metal:
+    """One mask, bool (1, y, x), with its trace, bool (1, angle, detector)."""
+
+    voxels: Tensor
+    trace: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """One slice with crude metal: sinogram with filled trace, clean sinogram, fill (1, 1, 1), trace; mask (1, y, x)."""
+
+    filled: Tensor
+    clean: Tensor
+    level: Tensor
+    trace: Tensor
+    metal: Tensor
+
+
+class SinogramInpainting:
+    """The task; see `training.task.Task`."""
+
+    modality = "CT"
+    tags = ()
+
+    def __init__(
+        self,
+        side: int = 128,
+        pixel_mm: float = 4.0,
+        n_angles: int = 80,
+        detectors: int = 141,
+        crop_angles: int = 80,
+        scale: float = 4.0,
+        diameters_mm: tuple[float, float] = (10.0, 36.0),
+        masks: int = 1000,
+        brightness_jitter: float = 0.05,
+        replaced: Literal["all", "trace"] = "all",
+    ) -> None:
+        """Choose the working grid and the augmentation.
+
+        Args:
+            side: pixels along each side of the working grid.
+            pixel_mm: its pixel size, also the detector spacing of the network's sinograms [mm].
+            n_angles: angles over 180 degrees; even.
+            detectors: detectors of training sinograms; a patient must fit, the corners of the grid need not.
+            crop_angles: neighbouring angles of one training example.
+            scale: line integrals are divided by this.
+            diameters_mm: smallest and largest inserted circle [mm].
+            masks: perturbed masks in the bank.
+            brightness_jitter: spread of a random factor on each example.
+            replaced: which rays the corrector takes from the network; see `Conventions`.
+        """
+        self._side, self._pixel_mm = side, pixel_mm
+        self._geometry = ParallelGeometry(side, pixel_mm, n_angles, detectors)
+        self._grid = WorkingGrid(pixel_mm, n_angles)
+        self._crop = min(crop_angles, n_angles)
+        self._scale = scale
+        self._diameters_mm = (float(diameters_mm[0]), float(diameters_mm[1]))
+        self._mask_count = masks
+        self._jitter = brightness_jitter
+        self._replaced = replaced
+        self._standard: tuple[float, ...] = ()
+        self._device = torch.device("cpu")
+
+    @property
+    def preparation(self) -> str:
+        """Changes with the working grid."""
+        return f"near-hip-slices-3:{self._side}x{self._pixel_mm}"
+
+    def prepare(self, image: Volume) -> Mapping[str, NDArray[Any]]:
+        """Slices near the hips on the working grid; see `near_hip_slices`."""
+        return near_hip_slices(image, self._side, self._pixel_mm)
+
+    def procedural(self, seed: int) -> Mapping[str, NDArray[Any]]:
+        """A synthetic pelvis on the working grid."""
+        pelvis = make_pelvis(
+            seed=seed, slices=_PROCEDURAL_SLICES, n_pixels=320, pixel_mm=1.5, spacing_mm=_PROCEDURAL_SPACING_MM
+        )
+        return near_hip_slices(Volume(pelvis.hu, Units.HU, pelvis.geometry), self._side, self._pixel_mm)
+
+    def begin(self, training: Sequence[Anatomy], device: torch.device, seed: int) -> None:
+        """Take the standard brightness (mean over the patients) and the bank of masks from the training patients.
+
+        Raises:
+            InputError: no metal could be inserted into any of them.
+        """
+        self._device = device
+        self._projector = ParallelProjector(self._geometry, str(device))
+        each = [brightness_of(a.arrays["frames"].astype(np.float32)) for a in training]
+        self._standard = tuple(float(q) for q in np.mean([q for q in each if q], axis=0))
+        self._factors: dict[str, float] = {}
+        originals = hip_masks(
+            training, self._projector, count=32, diameters_mm=self._diameters_mm, seed=seed, device=device
+        )
+        if not originals:
+            raise InputError("no metal could be placed in the training patients: none has a hip on the working grid")
+        self._masks = PerturbedMasks(originals, self._mask_count, seed, self._pixel_mm)
+        self._metals: dict[int, _Metal] = {}
+        self._cleans: dict[tuple[str, int, bool], Tensor] = {}
+
+    def batch(self, draws: Sequence[Draw]) -> Sinograms:
+        """Overlay a random perturbed mask on a random slice, project, fill the trace with the largest value."""
+        filled, clean, level = [], [], []
+        with torch.no_grad():
+            for draw in draws:
+                scan = self._scan(draw)
+                first = int(draw.rng.integers(self._grid.n_angles))
+                factor = 1 + self._jitter * float(draw.rng.normal())
+                filled.append(self._cropped(scan.filled, first) * factor)
+                clean.append(self._cropped(scan.clean, first) * factor)
+                level.append(scan.level * factor)
+        return Sinograms(torch.cat(filled), torch.cat(clean), torch.cat(level))
+
+    def loss(self, network: nn.Module, batch: Sinograms) -> Tensor:
+        """Mean squared error over the rays that the corrector takes from the network [dimensionless, scaled]."""
+        filled, clean = ((values - batch.level) / self._scale for values in (batch.filled, batch.clean))
+        out = network(filled[:, None].contiguous(memory_format=torch.channels_last))
+        squared: Tensor = (out[:, 0].float() - clean).square()
+        if self._replaced == "all":
+            return squared.mean()
+        trace: Tensor = (filled == 0).to(squared.dtype)
+        return (squared * trace).sum() / trace.sum().clamp(min=1)
+
+    def trial(self, network: nn.Module, draws: Sequence[Draw]) -> Tried:
+        """PSNR of the reconstructions outside metal, over 2604 HU, beside no correction and linear interpolation."""
+        decibels: dict[str, list[float]] = {"uncorrected": [], "li": [], "all_rays": [], "trace_only": []}
+        pictures = []
+        conventions = self._conventions()
+        for number, draw in enumerate(draws):
+            with torch.no_grad():
+                scan = self._scan(draw)
+                inpainted = inpaint(network, scan.filled, scan.level, conventions, _reach(network))
+                rays = {
+                    "uncorrected": scan.filled,
+                    "li": interpolate(scan.filled, scan.trace),
+                    "all_rays": inpainted,
+                    "trace_only": torch.where(scan.trace, inpainted, scan.filled),
+                }
+                truth = self._reconstruct(scan.clean)
+                images = {name: self._reconstruct(sinogram) for name, sinogram in rays.items()}
+            for name, image in images.items():
+                decibels[name].append(_psnr(image, truth, ~scan.metal))
+            if number < _PICTURES:
+                shown = {**images, "truth": truth}
+                title = f"case {number}, {SHOWN_HU[0]:g} to {SHOWN_HU[1]:g} HU"
+                pictures.append(Picture(title, {n: i[0].cpu().numpy() for n, i in shown.items()}, SHOWN_HU))
+        figures = {f"psnr_{name}_db": float(np.mean(values)) for name, values in decibels.items()}
+        score = figures["psnr_all_rays_db" if self._replaced == "all" else "psnr_trace_only_db"]
+        return Tried(score, figures, tuple(pictures))
+
+    def conventions(self) -> Mapping[str, Any]:
+        """Grid, scale, standard brightness and what is replaced."""
+        return self._conventions().as_mapping()
+
+    def _conventions(self) -> Conventions:
+        return Conventions(self._grid, self._scale, self._standard, self._replaced)
+
+    def _scan(self, draw: Draw) -> _Scan:
+        anatomy, rng = draw.anatomy, draw.rng
+        frame = int(rng.integers(anatomy.frames))
+        metal = self._metal(int(rng.integers(len(self._masks))))
+        mirrored = bool(rng.random() < 0.5)
+        clean = self._clean(anatomy, frame, mirrored)
+        # The paper reconstructs the filled sinogram and projects it once more. The corrector does so at the series' own
+        # resolution and fills the trace again, which leaves nothing of it that this grid could show.
+        level = largest_undisturbed(clean, metal.trace)
+        return _Scan(fill_trace(clean, metal.trace, level), clean, level, metal.trace, metal.voxels)
+
+    def _metal(self, number: int) -> _Metal:
+        """A mask of the bank with its trace; each is projected once."""
+        if number not in self._metals:
+            voxels = torch.from_numpy(self._masks.mask(number)[None]).to(self._device)
+            self._metals[number] = _Metal(voxels, metal_trace(voxels, self._projector))
+        return self._metals[number]
+
+    def _clean(self, anatomy: Anatomy, frame: int, mirrored: bool) -> Tensor:
+        """Sinogram of a slice at the standard brightness; each is projected once."""
+        key = anatomy.series, frame, mirrored
+        if key not in self._cleans:
+            hu = anatomy.arrays["frames"][frame].astype(np.float32)
+            image = torch.from_numpy(np.ascontiguousarray(hu[:, ::-1] if mirrored else hu)[None]).to(self._device)
+            self._cleans[key] = self._projector.forward(hu_to_attenuation(image) * self._factor(anatomy))
+        return self._cleans[key]
+
+    def _cropped(self, sinogram: Tensor, first: int) -> Tensor:
+        """Neighbouring angles from `first` on; beyond 180 degrees the sinogram goes on, the other way round."""
+        over = first + self._crop - sinogram.shape[1]
+        if over <= 0:
+            return sinogram[:, first : first + self._crop]
+        return torch.cat([sinogram[:, first:], sinogram[:, :over].flip(-1)], dim=1)
+
+    def _factor(self, anatomy: Anatomy) -> float:
+        if anatomy.series not in self._factors:
+            own = brightness_of(anatomy.arrays["frames"].astype(np.float32))
+            self._factors[anatomy.series] = brightness_factor(own, self._standard)
+        return self._factors[anatomy.series]
+
+    def _reconstruct(self, sinograms: Tensor) -> Tensor:
+        return attenuation_to_hu_change(self._projector.fbp(sinograms)) + AIR_HU
+
+
+def _reach(network: nn.Module) -> int:
+    inner = getattr(network, "module", network)
+    return int(getattr(inner, "reach", (0, 0))[0])
+
+
+def _psnr(image_hu: Tensor, truth_hu: Tensor, where: Tensor) -> float:
+    low, high = JUDGED_HU
+    error = (image_hu.clamp(low, high) - truth_hu.clamp(low, high))[where]
+    return 10 * math.log10((high - low) ** 2 / max(float(error.double().square().mean()), 1e-12))
