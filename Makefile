@@ -23,12 +23,12 @@ $(VENV)/.ready: pyproject.toml constraints/cpu.txt
 	@touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints/cpu.txt -e '.[dev]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints/cpu.txt -e '.[dev,train]'
 	@touch $@
 
 setup: $(VENV)/.ready ## Install the node into .venv
 
-setup-dev: $(VENV)/.ready-dev ## Install the node and the tools for development
+setup-dev: $(VENV)/.ready-dev ## Install the node, and the tools for development and training
 
 system: ## Install the programs that tests talk to (DCMTK, Orthanc, dicom3tools, PostgreSQL), where allowed
 	@deploy/install-system.sh dcmtk orthanc dicom3tools postgresql systemd

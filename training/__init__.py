@@ -1,1 +1,1 @@
-"""The training system; nothing here yet."""
+"""The training system: recipes, data, runs, packages, evaluation. docs/training.md shows it at work."""

@@ -82,8 +82,8 @@ def split_by_patient(anatomies: Sequence[Anatomy], *, validation_share: float, t
         seed: which patients go where; the same patients and seed give the same split, in whatever order they come.
 
     Returns:
-        The split. Patients with a `part` go there. Of the others, from three of a kind on, validation and test get at least one each unless their share is
-        0; one or two patients all go to training.
+        The split. Patients with a `part` go there. Of the others, from three of a kind on, validation and test get at
+        least one each unless their share is 0; one or two patients all go to training.
     """
     places: dict[str, list[Anatomy]] = {"training": [], "validation": [], "test": []}
     for kind in ("real", "procedural"):

@@ -39,6 +39,7 @@ class Trained:
         minutes: wall-clock time of all parts of the run.
         device: kind of device, and how many.
         figures: of the best trial on the validation patients.
+        test_figures: the same on the test patients; empty where there are none.
         commit: of the code.
     """
 
@@ -51,6 +52,7 @@ class Trained:
     minutes: float
     device: str
     figures: Mapping[str, float]
+    test_figures: Mapping[str, float]
     commit: str
 
 
@@ -150,6 +152,7 @@ def _description(trained: Trained, evaluation: CardEvaluation | None) -> str:
         "commit": trained.commit,
         "metrics": {
             "validation": {n: round(v, 4) for n, v in trained.figures.items()},
+            "test_trial": {n: round(v, 4) for n, v in trained.test_figures.items()},
             "best_step": trained.step,
             "steps_done": trained.steps_done,
             "minutes": round(trained.minutes, 1),
@@ -192,6 +195,7 @@ def _card(trained: Trained, evaluation: CardEvaluation | None) -> str:
         "",
         *(f"- {name}: {value:.2f}" for name, value in trained.figures.items()),
         "",
+        *(_trial(trained) if trained.test_figures else ()),
         "## Results",
         *(_results(evaluation) if evaluation is not None else ["No evaluation was run with this training.", ""]),
         "## Limits",
@@ -207,6 +211,20 @@ def _card(trained: Trained, evaluation: CardEvaluation | None) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _trial(trained: Trained) -> Sequence[str]:
+    recipe = trained.recipe
+    return [
+        "## The same figures on the test patients",
+        f"{recipe.validation.cases} cases of the recipe's own simulation, of patients that neither training nor the "
+        "choice of the step saw:",
+        "",
+        *(f"- {name}: {value:.2f}" for name, value in trained.test_figures.items()),
+        "",
+        f"Printed again by `dicom-node train {recipe.corrector} --recipe RECIPE --data DATA --trial PACKAGE`.",
+        "",
+    ]
 
 
 def _results(evaluation: CardEvaluation) -> Sequence[str]:

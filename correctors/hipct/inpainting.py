@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from correctors.common.weights import load_network
 from correctors.hipct.brightness import brightness_factor, brightness_of
@@ -20,6 +21,8 @@ from dicom_node.errors import WeightsError
 from simulation.crude_metal import fill_trace
 
 NETWORKS: Mapping[str, type[nn.Module]] = {"SinogramCnn": SinogramCnn}
+BESIDE_TRACE = 2
+"""Re-projected artefacts ring beside the steep edges of the trace: so many detectors more are inpainted."""
 _UNLIKELY = -1e30
 
 
@@ -71,6 +74,12 @@ class Conventions:
 def largest_undisturbed(sinograms: Tensor, trace: Tensor) -> Tensor:
     """Largest value of each sinogram outside its trace, (batch, 1, 1); what the trace is filled with."""
     return torch.where(trace, _UNLIKELY, sinograms).amax(dim=(-2, -1), keepdim=True)
+
+
+def widened(trace: Tensor, detectors: int) -> Tensor:
+    """A trace, bool (batch, angle, detector), grown by some detectors to each side."""
+    grown: Tensor = functional.max_pool2d(trace.float(), (1, 2 * detectors + 1), 1, (0, detectors)) > 0
+    return grown
 
 
 def inpaint(network: nn.Module, filled: Tensor, level: Tensor, conventions: Conventions, reach: int) -> Tensor:
@@ -128,7 +137,8 @@ class Inpainting:
             (batch, y, x) [HU], metal not put back.
         """
         grid, pixel_mm = self._conventions.grid, scene.pixel_mm
-        measured, trace = grid.sample_measured(scene.sinogram * self._factor, scene.trace, pixel_mm)
+        wide = widened(scene.trace, BESIDE_TRACE)
+        measured, trace = grid.sample_measured(scene.sinogram * self._factor, wide, pixel_mm)
         level = largest_undisturbed(measured, trace)
         filled = fill_trace(measured, trace, level)
         inpainted = inpaint(self._network, filled, level, self._conventions, self._reach)
@@ -138,5 +148,5 @@ class Inpainting:
         else:
             change = torch.where(trace, 0.0, inpainted - measured) / self._factor
             rest = scene.sinogram + grid.restore(change, pixel_mm, *shape)
-        fine = grid.restore(inpainted, pixel_mm, *shape) / self._factor
-        return scene.correct(torch.where(scene.trace, fine, rest))
+        fine = grid.restore(torch.where(trace, inpainted, measured), pixel_mm, *shape) / self._factor
+        return scene.correct(torch.where(wide, fine, rest))

@@ -10,7 +10,8 @@ from dicom_node.contracts import FloatArray
 CLUSTERS = 3
 LOWEST_HU = -500.0
 BIN_HU = 8.0
-HIGHEST_HU = 32768.0
+HIGHEST_HU = 4096.0
+"""All that is brighter counts as this: else the brightest of several metals would have a cluster of its own [HU]."""
 MOST_SPLITS = 4
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -15,6 +16,9 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from dicom_node.compose.command_context import NodeCommandContext
+from dicom_node.contracts import Units, Volume
+from simulation.phantoms import make_pelvis
 from training.checkpoint import CheckpointFolder
 from training.diary import read_metrics
 
@@ -40,6 +44,39 @@ def test_two_processes_have_the_gradient_of_one_with_twice_the_batch(tmp_path: P
         torch.testing.assert_close(two[name], gradient, rtol=0, atol=1e-5)
 
 
+def test_without_data_the_corrector_gets_weights_that_evaluate_and_correct_take(tmp_path: Path) -> None:
+    def node(*words: object) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "dicom_node.cli", *map(str, words)],
+            env=ENVIRONMENT, cwd=tmp_path, capture_output=True, text=True, timeout=280, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    short = ("fit.steps=6", "fit.batch=4", "data.procedural_patients=3", "validation.every=3", "validation.cases=1")
+    node(
+        "train", "hipct", "--out", "run", "--device", "cpu", "--max-minutes", "4", "--set", *short, "evaluation.cases=1"
+    )
+    package = tmp_path / "run" / "package"
+    card = (package / "MODEL_CARD.md").read_text()
+    assert "| `paper` |" in card
+    assert "| `nmar` |" in card
+    node("weights", "verify", package)
+    node("simulate", "hipct", phantom(tmp_path), "--out", "pair", "--scenario", "crude", "--seed", "3")
+    weights = ("--corrector", "hipct", "--method", "paper", "--weights", package, "--device", "cpu")
+    told = json.loads(node("correct", "pair/artefact", "--out", "derived", "--json", *weights))
+    assert told["failed"] == []
+    assert {s["role"] for s in told["series"]} >= {"ct"}
+
+
+def phantom(folder: Path) -> Path:
+    """A small procedural pelvis as DICOM."""
+    pelvis = make_pelvis(seed=5, slices=3, n_pixels=256, pixel_mm=1.7, spacing_mm=12.0)
+    tags = {"ImageType": ("ORIGINAL", "PRIMARY", "AXIAL")}
+    NodeCommandContext().write(Volume(pelvis.hu, Units.HU, pelvis.geometry), folder / "clean", tags=tags, seed=5)
+    return folder / "clean"
+
+
 def small_recipe(folder: Path, steps: int) -> Path:
     """The small task's recipe as a file."""
     sys.path.insert(0, str(SMALL))
@@ -62,7 +99,7 @@ def command(recipe: Path, out: Path, *more: str) -> list[str]:
 
 def wait_for_steps(out: Path, process: subprocess.Popen[bytes], count: int) -> None:
     """Until a process has written some steps, or has ended."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 60
     while process.poll() is None and time.monotonic() < deadline:
         if (out / "metrics.jsonl").exists() and len(read_metrics(out)) >= count:
             return
@@ -70,12 +107,12 @@ def wait_for_steps(out: Path, process: subprocess.Popen[bytes], count: int) -> N
 
 
 def test_killed_at_random_and_resumed_it_gives_the_same_curve_and_weights(tmp_path: Path) -> None:
-    recipe = small_recipe(tmp_path, 400)
-    subprocess.run(command(recipe, tmp_path / "whole"), env=ENVIRONMENT, check=True, capture_output=True, timeout=300)
+    recipe = small_recipe(tmp_path, 200)
+    subprocess.run(command(recipe, tmp_path / "whole"), env=ENVIRONMENT, check=True, capture_output=True, timeout=200)
     whole = [line["loss"] for line in read_metrics(tmp_path / "whole") if "loss" in line]
     rng = random.Random(4)
     killed = 0
-    for _ in range(4):
+    for _ in range(3):
         process = subprocess.Popen(
             command(recipe, tmp_path / "killed", "--resume"),
             env=ENVIRONMENT,
@@ -83,12 +120,12 @@ def test_killed_at_random_and_resumed_it_gives_the_same_curve_and_weights(tmp_pa
             stderr=subprocess.DEVNULL,
         )
         before = len(read_metrics(tmp_path / "killed"))
-        wait_for_steps(tmp_path / "killed", process, before + rng.randint(1, 80))
+        wait_for_steps(tmp_path / "killed", process, before + rng.randint(1, 60))
         if process.poll() is None:
             process.kill()
             killed += 1
         process.wait(60)
-    assert killed >= 2
+    assert killed >= 1
     subprocess.run(
         command(recipe, tmp_path / "killed", "--resume"), env=ENVIRONMENT, check=True, capture_output=True, timeout=300
     )
@@ -98,7 +135,7 @@ def test_killed_at_random_and_resumed_it_gives_the_same_curve_and_weights(tmp_pa
     one, other = (CheckpointFolder(tmp_path / n / "checkpoints").latest() for n in ("whole", "killed"))
     assert one is not None
     assert other is not None
-    assert one.step == other.step == 400
+    assert one.step == other.step == 200
     assert all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
     tensors = [(tmp_path / n / "package" / "model.safetensors").read_bytes() for n in ("whole", "killed")]
     assert tensors[0] == tensors[1]

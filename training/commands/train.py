@@ -36,6 +36,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="Change a value of the recipe, by dotted key, e.g. fit.steps=500.",
     )
+    parser.add_argument(
+        "--trial",
+        type=Path,
+        metavar="PACKAGE",
+        help="Train nothing: print the recipe's figures of a package on the test patients.",
+    )
     parser.add_argument("--no-evaluation", action="store_true", help="Write the model card without an evaluation.")
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 import yaml
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from dicom_node.contracts import Advance, CommandContext, CommandOutput, LeftOut
 from dicom_node.errors import InputError, RequestError, StorageFull
@@ -24,12 +26,12 @@ from training.diary import FileDiary, SilentDiary, bars, read_metrics
 from training.files import write_atomically
 from training.making import make_network, make_task
 from training.pack import is_pack, read_pack, write_pack
-from training.package import Trained, code_commit, write_package
+from training.package import TENSORS, Trained, code_commit, write_package
 from training.processes import Processes, joined, reproducible
 from training.recipe import Recipe, changed, read_recipe
 from training.run import Ended, Run, run_folder
 from training.search import search
-from training.sources import gather, procedural_patients
+from training.sources import fixed_cases, gather, procedural_patients
 from training.subject import subject_of
 from training.task import Task
 
@@ -67,11 +69,14 @@ def run(context: CommandContext, arguments: argparse.Namespace, output: CommandO
         if arguments.pack is not None:
             _pack(context, recipe, arguments, output)
             return
-        resumed = _check_folder(out, arguments.resume, processes)
+        resumed = arguments.trial is None and _check_folder(out, arguments.resume, processes)
         with output.progress() as advance:
             prepared = _prepare(context, recipe, arguments.data, advance)
         if processes.first:
             _tell_data(output, prepared)
+        if arguments.trial is not None:
+            _trial_of_package(recipe, prepared, processes, arguments.trial, output)
+            return
         if arguments.search is not None:
             best = search(recipe, prepared.task, prepared.split, processes, out, arguments.search)
             _tell_search(output, best, out)
@@ -261,10 +266,11 @@ def _trained(
     if best is None:
         raise InputError(f"{out} holds no checkpoint")
     prefix = "average." if recipe.fit.ema else "network."
+    tensors = {n.removeprefix(prefix): t for n, t in best.tensors.items() if n.startswith(prefix)}
     lines = read_metrics(out)
     return Trained(
         recipe=recipe,
-        tensors={n.removeprefix(prefix): t for n, t in best.tensors.items() if n.startswith(prefix)},
+        tensors=tensors,
         conventions=prepared.task.conventions(),
         split=prepared.split,
         step=best.step,
@@ -272,8 +278,42 @@ def _trained(
         minutes=sum(line.get("seconds", 0.0) for line in lines) / 60,
         device=f"{processes.count} x {processes.device.type}" if processes.count > 1 else processes.device.type,
         figures=_figures(lines, best.step),
+        test_figures=_test_figures(recipe, prepared, tensors, processes),
         commit=code_commit(),
     )
+
+
+def _test_figures(
+    recipe: Recipe, prepared: Prepared, tensors: Mapping[str, Tensor], processes: Processes
+) -> Mapping[str, float]:
+    if not prepared.split.test:
+        return {}
+    network = make_network(recipe)
+    network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
+    network = network.to(processes.device).eval()
+    with torch.no_grad():
+        tried = prepared.task.trial(network, fixed_cases(prepared.split.test, recipe.validation.cases, recipe.seed))
+    return tried.figures
+
+
+def _trial_of_package(
+    recipe: Recipe, prepared: Prepared, processes: Processes, package: Path, output: CommandOutput
+) -> None:
+    """Figures of a package on the test patients.
+
+    Raises:
+        InputError: it cannot be read, is of another network, or there are no test patients.
+    """
+    if not prepared.split.test:
+        raise InputError("no patient is kept for testing: name more data")
+    prepared.task.begin(prepared.split.training, processes.device, recipe.seed)
+    try:
+        figures = _test_figures(recipe, prepared, load_file(package / TENSORS), processes)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise InputError(f"{package}: not the weights of {recipe.network.name} ({type(error).__name__})") from error
+    for name, value in figures.items():
+        output.line(f"{name}: {value:.3f}")
+    output.document({"package": str(package), "figures": dict(figures), "cases": recipe.validation.cases})
 
 
 def _figures(lines: Sequence[Mapping[str, float]], step: int) -> dict[str, float]:

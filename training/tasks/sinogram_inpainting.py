@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from correctors.common.attenuation import AIR_HU, attenuation_to_hu_change, hu_to_attenuation
 from correctors.hipct.brightness import brightness_factor, brightness_of
 from correctors.hipct.inpainting import Conventions, inpaint, largest_undisturbed
+from correctors.hipct.nmar import SMALLEST_SHARE, segmented_prior
 from correctors.hipct.trace import interpolate
 from correctors.hipct.working_grid import WorkingGrid
 from dicom_node.contracts import Units, Volume
@@ -30,6 +31,8 @@ from training.tasks.perturbed_masks import PerturbedMasks, hip_masks
 JUDGED_HU = (-1000.0, 1604.0)
 """PSNR's range, 2604 HU, as in the literature that the paper is compared with."""
 SHOWN_HU = (-200.0, 300.0)
+HIP_MM = 16.0
+"""Slices so near the femoral heads' centres are the hip; the paper judged eleven."""
 _PROCEDURAL_SLICES = 9
 _PROCEDURAL_SPACING_MM = 18.0
 _PICTURES = 3
@@ -87,6 +90,7 @@ class SinogramInpainting:
         masks: int = 1000,
         brightness_jitter: float = 0.05,
         replaced: Literal["all", "trace"] = "all",
+        near_slices: int = 0,
     ) -> None:
         """Choose the working grid and the augmentation.
 
@@ -101,6 +105,8 @@ class SinogramInpainting:
             masks: perturbed masks in the bank.
             brightness_jitter: spread of a random factor on each example.
             replaced: which rays the corrector takes from the network; see `Conventions`.
+            near_slices: the paper's first scenario: learn from so many slices above and below the hip, be tried on the
+                slices of the hip itself; 0 draws from all.
         """
         self._side, self._pixel_mm = side, pixel_mm
         self._geometry = ParallelGeometry(side, pixel_mm, n_angles, detectors)
@@ -111,6 +117,7 @@ class SinogramInpainting:
         self._mask_count = masks
         self._jitter = brightness_jitter
         self._replaced = replaced
+        self._near = near_slices
         self._standard: tuple[float, ...] = ()
         self._device = torch.device("cpu")
 
@@ -155,7 +162,7 @@ class SinogramInpainting:
         filled, clean, level = [], [], []
         with torch.no_grad():
             for draw in draws:
-                scan = self._scan(draw)
+                scan = self._scan(draw, near_frames(draw.anatomy, self._near))
                 first = int(draw.rng.integers(self._grid.n_angles))
                 factor = 1 + self._jitter * float(draw.rng.normal())
                 filled.append(self._cropped(scan.filled, first) * factor)
@@ -174,17 +181,22 @@ class SinogramInpainting:
         return (squared * trace).sum() / trace.sum().clamp(min=1)
 
     def trial(self, network: nn.Module, draws: Sequence[Draw]) -> Tried:
-        """PSNR of the reconstructions outside metal, over 2604 HU, beside no correction and linear interpolation."""
-        decibels: dict[str, list[float]] = {"uncorrected": [], "li": [], "all_rays": [], "trace_only": []}
+        """PSNR outside metal over 2604 HU, beside no correction, LI and NMAR.
+
+        Everything happens on the working grid, as in the paper: filled sinogram in, filtered back-projection out.
+        """
+        names = ("uncorrected", "li", "nmar", "all_rays", "trace_only")
+        decibels: dict[str, list[float]] = {name: [] for name in names}
         pictures = []
         conventions = self._conventions()
         for number, draw in enumerate(draws):
             with torch.no_grad():
-                scan = self._scan(draw)
+                scan = self._scan(draw, hip_frames(draw.anatomy, self._near))
                 inpainted = inpaint(network, scan.filled, scan.level, conventions, _reach(network))
                 rays = {
                     "uncorrected": scan.filled,
                     "li": interpolate(scan.filled, scan.trace),
+                    "nmar": self._normalised(scan),
                     "all_rays": inpainted,
                     "trace_only": torch.where(scan.trace, inpainted, scan.filled),
                 }
@@ -207,9 +219,9 @@ class SinogramInpainting:
     def _conventions(self) -> Conventions:
         return Conventions(self._grid, self._scale, self._standard, self._replaced)
 
-    def _scan(self, draw: Draw) -> _Scan:
+    def _scan(self, draw: Draw, frames: NDArray[np.intp]) -> _Scan:
         anatomy, rng = draw.anatomy, draw.rng
-        frame = int(rng.integers(anatomy.frames))
+        frame = int(rng.choice(frames))
         metal = self._metal(int(rng.integers(len(self._masks))))
         mirrored = bool(rng.random() < 0.5)
         clean = self._clean(anatomy, frame, mirrored)
@@ -247,8 +259,41 @@ class SinogramInpainting:
             self._factors[anatomy.series] = brightness_factor(own, self._standard)
         return self._factors[anatomy.series]
 
+    def _normalised(self, scan: _Scan) -> Tensor:
+        """The trace by NMAR, as the corrector's method of that name does."""
+        first = self._reconstruct(interpolate(scan.filled, scan.trace))
+        expected = self._projector.forward(hu_to_attenuation(segmented_prior(first, scan.metal)))
+        expected = torch.maximum(expected, SMALLEST_SHARE * expected.amax(dim=(-2, -1), keepdim=True))
+        filled = interpolate(scan.filled / expected, scan.trace) * expected
+        return torch.where(scan.trace, filled, scan.filled)
+
     def _reconstruct(self, sinograms: Tensor) -> Tensor:
         return attenuation_to_hu_change(self._projector.fbp(sinograms)) + AIR_HU
+
+
+def hip_frames(anatomy: Anatomy, near_slices: int) -> NDArray[np.intp]:
+    """Frames at the femoral heads; all frames where `near_slices` is 0."""
+    if near_slices == 0:
+        return np.arange(anatomy.frames)
+    distance = np.abs(anatomy.arrays["frames_offset_mm"])
+    return np.flatnonzero(distance <= max(HIP_MM, float(distance.min())))
+
+
+def near_frames(anatomy: Anatomy, near_slices: int) -> NDArray[np.intp]:
+    """The `near_slices` frames next above and next below the hip; all frames where that is 0.
+
+    Raises:
+        InputError: the series has no slice beside the hip.
+    """
+    if near_slices == 0:
+        return np.arange(anatomy.frames)
+    offset = anatomy.arrays["frames_offset_mm"]
+    at_hip = offset[hip_frames(anatomy, near_slices)]
+    above = [k for k in np.argsort(offset) if offset[k] > at_hip.max()][:near_slices]
+    below = [k for k in np.argsort(-offset) if offset[k] < at_hip.min()][:near_slices]
+    if not above and not below:
+        raise InputError(f"series {anatomy.series} has no slice beside the hip to learn from")
+    return np.asarray(below + above, dtype=np.intp)
 
 
 def _reach(network: nn.Module) -> int:

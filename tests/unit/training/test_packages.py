@@ -44,6 +44,7 @@ def trained(width: int = 3) -> Trained:
         minutes=1.5,
         device="cpu",
         figures={"psnr_trace_only_db": 36.5},
+        test_figures={"psnr_trace_only_db": 35.25},
         commit="abc",
     )
 
@@ -78,7 +79,7 @@ def test_the_card_tells_how_it_was_trained_and_how_to_print_its_figures_again(tm
     write_package(tmp_path, trained(), EVALUATION)
     card = (tmp_path / "MODEL_CARD.md").read_text()
     for said in ("20 of ", "stopped before its end", "on cpu", "those of step 10", "abc", "| method | PSNR |",
-                 "dicom-node evaluate hipct", "--resume", "crude simulation"):  # fmt: skip
+                 "dicom-node evaluate hipct", "--resume", "crude simulation", "35.25", "--trial"):  # fmt: skip
         assert said in card, said
     write_package(tmp_path, trained(), None)
     assert "No evaluation was run" in (tmp_path / "MODEL_CARD.md").read_text()
