@@ -27,6 +27,7 @@ class Anatomy:
             counts what can be drawn.
         weight: how often it is drawn, relative to others of its kind with as many frames.
         part: where the patient goes in a split; None leaves it to chance.
+        attribution: whom the licence of the images asks to be named.
     """
 
     patient: str
@@ -35,6 +36,7 @@ class Anatomy:
     arrays: Mapping[str, NDArray[Any]]
     weight: float = 1.0
     part: Part | None = None
+    attribution: str = ""
 
     @property
     def frames(self) -> int:

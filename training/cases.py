@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from dicom_node.contracts import CommandContext, CorrectorSpec, FoundImage, LeftOut, ReadImage, Volume
-from dicom_node.errors import InputError
+from dicom_node.errors import InputError, UnusableSeries
 from training.data_sheet import data_folders
 from training.subject import SimulatedCase, Subject
 
 MOST_REASONS = 10
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +138,7 @@ def real_cases(
         for place, (patient, image) in enumerate(usable):
             _, clean = clean_image(context, subject, spec, image)
             for number in range(place, count, len(usable)):
-                own = case_seed(seed, number)
-                case = subject.simulate(clean, scenario=scenario, seed=own)
+                own, case = _simulated(subject, clean, scenario, seed, number, count)
                 yield EvaluationCase(f"{image.label}-{number + 1}", patient, own, case)
 
     return CaseSource("data", count, left_out, make)
@@ -168,6 +168,24 @@ def _usable(
         if len(usable) == count:
             break
     return usable, tuple(left_out)
+
+
+def _simulated(
+    subject: Subject, clean: Mapping[str, Volume], scenario: str, seed: int, number: int, count: int
+) -> tuple[int, SimulatedCase]:
+    """Case `number` with its seed; where chance put no artefact into the images, the next of its own seeds.
+
+    Raises:
+        UnusableSeries: none of them did.
+    """
+    for attempt in range(_ATTEMPTS):
+        own = case_seed(seed, number + attempt * count)
+        try:
+            return own, subject.simulate(clean, scenario=scenario, seed=own)
+        except UnusableSeries:
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError  # not reached: the last attempt returns or raises
 
 
 def case_seed(seed: int, number: int) -> int:

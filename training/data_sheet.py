@@ -22,6 +22,7 @@ class DataFolder(BaseModel):
         patient_is: `header` trusts Patient ID; `series` takes each series for a patient of its own, where a data set
             was published with one ID for everybody.
         weight: how often its images are drawn.
+        attribution: whom the licence of the images asks to be named; goes into model cards.
         part: puts all its patients into one part of the split; drawn by the recipe's shares when None.
     """
 
@@ -30,6 +31,7 @@ class DataFolder(BaseModel):
     path: Path
     patient_is: Literal["header", "series"] = "header"
     weight: float = Field(default=1.0, gt=0)
+    attribution: str = ""
     part: Literal["training", "validation", "test"] | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -56,6 +57,7 @@ class FileDiary:
             shown: told a line of text and the number of steps taken.
         """
         self._shown = shown
+        self._folder = folder
         path = folder / METRICS
         kept = [line for line in _lines(path) if line.get("step", 0) <= done] if done else []
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept).encode())
@@ -67,26 +69,30 @@ class FileDiary:
         """Write a line, and the curves."""
         self._line({"step": step, **values})
         if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"step/{name}", value, step)
+            with storage_errors(self._folder, _ADVICE):
+                for name, value in values.items():
+                    self._board.add_scalar(f"step/{name}", value, step)
         self._shown(f"loss {values['loss']:.4g}, {values['examples_per_second']:.3g} examples/s", step)
 
     def tried(self, step: int, trial: Tried) -> None:
         """Write figures and pictures."""
         self._line({"step": step, "score": trial.score, **trial.figures})
         if self._board is not None:
-            for name, value in trial.figures.items():
-                self._board.add_scalar(f"validation/{name}", value, step)
-            for number, picture in enumerate(trial.pictures):
-                tag = f"{number} {' | '.join(picture.images)}"
-                self._board.add_image(tag, strip(picture), step, dataformats="HW")
-            self._board.flush()
+            with storage_errors(self._folder, _ADVICE):
+                for name, value in trial.figures.items():
+                    self._board.add_scalar(f"validation/{name}", value, step)
+                for number, picture in enumerate(trial.pictures):
+                    tag = f"{number} {' | '.join(picture.images)}"
+                    self._board.add_image(tag, strip(picture), step, dataformats="HW")
+                self._board.flush()
 
     def close(self) -> None:
-        """Write what is left."""
-        self._file.close()
+        """Close the files; everything was flushed before."""
+        with contextlib.suppress(OSError):  # what the disk refused has been told where it was written
+            self._file.close()
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
 
     def _line(self, values: Mapping[str, float | int]) -> None:
         with storage_errors(Path(self._file.name), _ADVICE):

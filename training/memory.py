@@ -19,7 +19,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error)
-    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "not enough memory" in text)
+    return isinstance(error, RuntimeError) and any(
+        said in text for said in ("can't allocate memory", "not enough memory", "out of memory")
+    )
 
 
 def largest_batch(refused: int, attempt: Callable[[int], object]) -> int:

@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,9 @@ def read_pack(path: Path, preparation: str) -> tuple[Anatomy, ...]:
     try:
         with zipfile.ZipFile(path) as archive:
             index = json.loads(archive.read(_INDEX))
-            if index["format"] != _FORMAT or index["preparation"] != preparation:
+            if index["format"] != _FORMAT:
+                raise InputError(f"{path} was packed by another version: pack it again")
+            if index["preparation"] != preparation:
                 raise InputError(
                     f"{path} was packed for {index['preparation']!r}, this recipe needs {preparation!r}: pack it again"
                 )
@@ -69,6 +72,7 @@ def read_pack(path: Path, preparation: str) -> tuple[Anatomy, ...]:
                     {name: _array(archive.read(member)) for name, member in one["arrays"].items()},
                     float(one["weight"]),
                     one["part"],
+                    one["attribution"],
                 )
                 for one in index["anatomies"]
             )
@@ -102,6 +106,7 @@ def _packed(anatomies: Sequence[Anatomy], preparation: str) -> bytes:
                     "kind": anatomy.kind,
                     "weight": anatomy.weight,
                     "part": anatomy.part,
+                    "attribution": anatomy.attribution,
                     "arrays": members,
                 }
             )
@@ -125,4 +130,4 @@ def _array(data: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
 def _thinned(anatomy: Anatomy, every: int) -> Anatomy:
     """Every n-th frame, in all arrays that have one entry for each frame."""
     arrays = {n: a[::every] if n.startswith("frames") else a for n, a in anatomy.arrays.items()}
-    return Anatomy(anatomy.patient, anatomy.series, anatomy.kind, arrays, anatomy.weight, anatomy.part)
+    return replace(anatomy, arrays=arrays)

@@ -36,11 +36,11 @@ class Trained:
         split: on whom.
         step: the best step.
         steps_done: steps taken in all; fewer than the recipe's where the time was up.
-        minutes: wall-clock time of all parts of the run.
+        minutes: time of all steps, without preparation and trials.
         device: kind of device, and how many.
         figures: of the best trial on the validation patients.
         test_figures: the same on the test patients; empty where there are none.
-        commit: of the code.
+        commit: of the code that took the steps; several where a run went on with another.
     """
 
     recipe: Recipe
@@ -72,7 +72,7 @@ class CardEvaluation:
 
 
 def write_package(folder: Path, trained: Trained, evaluation: CardEvaluation | None) -> str:
-    """Write a package; the same run gives the same bytes.
+    """Write a package; the same arguments give the same bytes.
 
     Args:
         folder: made when missing; files of an older package are replaced.
@@ -148,7 +148,8 @@ def _description(trained: Trained, evaluation: CardEvaluation | None) -> str:
                 for part, those in trained.split.parts.items()
             },
         },
-        "recipe": {**recipe.model_dump(mode="json", exclude_none=True), "sha256": recipe.digest},
+        "recipe": recipe.model_dump(mode="json", exclude_none=True),
+        "recipe_sha256": recipe.digest,
         "commit": trained.commit,
         "metrics": {
             "validation": {n: round(v, 4) for n, v in trained.figures.items()},
@@ -184,14 +185,18 @@ def _card(trained: Trained, evaluation: CardEvaluation | None) -> str:
         f"- {recipe.network.name} {dict(recipe.network.arguments)}: {parameter_count(trained.tensors):,} parameters, "
         f"stored as {recipe.package.dtype}.",
         f"- Recipe `{recipe.name}`, seed {recipe.seed}: {trained.steps_done:,} of {recipe.fit.steps:,} steps of "
-        f"{recipe.fit.batch} examples{stopped}, {trained.minutes:.0f} minutes on {trained.device}; the weights are "
-        f"those of step {trained.step:,}.",
+        f"{recipe.fit.batch} examples{stopped}, {trained.minutes:.0f} minutes of steps on {trained.device}; the "
+        f"weights are those of step {trained.step:,}.",
         f"- Code: {trained.commit}.",
         f"- Patients: {people}. No patient is in two parts. SHA-256 of the prepared data: `{split.digest}`.",
-        *(f"- Data: {one}" for one in recipe.package.attribution),
+        *(f"- Data: {one}." for one in _attributions(split)),
         "",
         "## Choosing the step",
-        "Validation patients; they chose the step, so these are no results:",
+        (
+            "Validation patients; they chose the step, so these are no results:"
+            if split.validation
+            else "Fixed cases of the training patients themselves; nobody was held out to choose the step:"
+        ),
         "",
         *(f"- {name}: {value:.2f}" for name, value in trained.figures.items()),
         "",
@@ -207,7 +212,7 @@ def _card(trained: Trained, evaluation: CardEvaluation | None) -> str:
         f"dicom-node train {recipe.corrector} --recipe RECIPE --data FOLDER... --out RUN --resume",
         "```",
         "",
-        f"RECIPE is `training/recipes/{recipe.corrector}/{recipe.name}.yaml`, or the `recipe` part of `{DESCRIPTION}`.",
+        f"RECIPE is the run's own `recipe.yaml`, or a file with the `recipe` part of `{DESCRIPTION}`.",
         "",
     ]
     return "\n".join(lines)
@@ -216,9 +221,8 @@ def _card(trained: Trained, evaluation: CardEvaluation | None) -> str:
 def _trial(trained: Trained) -> Sequence[str]:
     recipe = trained.recipe
     return [
-        "## The same figures on the test patients",
-        f"{recipe.validation.cases} cases of the recipe's own simulation, of patients that neither training nor the "
-        "choice of the step saw:",
+        "## The recipe's own figures on the test patients",
+        f"{recipe.validation.cases} cases of {_people(trained.split.test)}, in the frame of the recipe's task:",
         "",
         *(f"- {name}: {value:.2f}" for name, value in trained.test_figures.items()),
         "",
@@ -229,7 +233,7 @@ def _trial(trained: Trained) -> Sequence[str]:
 
 def _results(evaluation: CardEvaluation) -> Sequence[str]:
     return [
-        "On the test patients, which neither training nor the choice of the step saw:",
+        "On patients that neither training nor the choice of the step saw:",
         "",
         evaluation.report,
         "",
@@ -240,6 +244,10 @@ def _results(evaluation: CardEvaluation) -> Sequence[str]:
         "```",
         "",
     ]
+
+
+def _attributions(split: Split) -> list[str]:
+    return sorted({a.attribution for part in split.parts.values() for a in part if a.attribution})
 
 
 def _people(anatomies: Sequence[Any]) -> str:

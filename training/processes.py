@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -76,8 +77,12 @@ def joined(device: str) -> Iterator[Processes]:
         RequestError: CUDA was asked for and there is none.
     """
     wanted = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if wanted != "cpu" and re.fullmatch(r"cuda(:\d+)?", wanted) is None:
+        raise RequestError(f"--device must be auto, cpu or cuda[:n], got {device!r}")
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise RequestError("CUDA was asked for, but torch finds no CUDA device: use --device auto or cpu")
+    if wanted.startswith("cuda:") and int(wanted[5:]) >= torch.cuda.device_count():
+        raise RequestError(f"--device {wanted}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Processes(0, 1, torch.device(wanted))

@@ -107,13 +107,11 @@ class PackageSection(Section):
         dtype: precision on disk.
         intended_use: one sentence.
         limits: one sentence each.
-        attribution: whom the data's licences ask to be named.
     """
 
     dtype: Literal["float16", "float32"] = "float16"
     intended_use: str
     limits: tuple[str, ...]
-    attribution: tuple[str, ...] = ()
 
 
 class SearchedValue(Section):
@@ -146,7 +144,7 @@ class Recipe(Section):
     corrector: str
     method: str
     size: Literal["paper", "compact"]
-    seed: int = Field(default=1, ge=0)
+    seed: int = Field(default=1, ge=0, lt=2**31)
     network: Made
     task: Made
     data: DataSection = DataSection()
@@ -160,6 +158,12 @@ class Recipe(Section):
     def digest(self) -> str:
         """SHA-256 of everything that the recipe says."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def fitting_digest(self) -> str:
+        """SHA-256 of what decides about the weights; a run goes on only with the same."""
+        deciding = self.model_dump(mode="json", include={"seed", "network", "task", "data", "fit", "validation"})
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
     def as_yaml(self) -> str:
         """The recipe as a file that `read_recipe` takes."""

@@ -14,16 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from correctors.common.fitting import Fitter, NotFinite, Step
+from correctors.common.fitting import Fitter, InPrecision, NotFinite, Step
 from dicom_node.errors import InputError, NodeError, RequestError
 from training.anatomy import Split
 from training.checkpoint import Checkpoint, CheckpointFolder
 from training.diary import Diary
 from training.memory import OutOfMemory, is_out_of_memory, largest_batch
+from training.package import code_commit
 from training.processes import Processes
 from training.recipe import Recipe
 from training.sources import Examples, fixed_cases
-from training.task import Task
+from training.task import Task, Tried
 
 
 class TrainingDiverged(NodeError):
@@ -39,12 +40,14 @@ class Ended:
         score: the best score of the regular trials.
         why: `done`, `time` or `interrupted`.
         seconds: wall-clock time of this part of the run.
+        trial_seconds: time of one trial; 0 where there was no limit to keep.
     """
 
     step: int
     score: float
     why: str
     seconds: float
+    trial_seconds: float = 0.0
 
 
 class Run:
@@ -86,6 +89,7 @@ class Run:
         self._split_digest = split.digest
         self._fitter = Fitter(network, fit.plan(), task.loss, through=processes.wrap(network))
         self._best, self._best_step = -float("inf"), -1
+        self._commits: tuple[str, ...] = ()
         self._saved = -1
 
     @property
@@ -116,6 +120,7 @@ class Run:
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(f"the checkpoint of step {checkpoint.step} does not fit the network") from error
         self._best, self._best_step = float(state["best"]), int(state["best_step"])
+        self._commits = tuple(state.get("commits", ()))
         self._saved = checkpoint.step
         if self._processes.first:
             self._checkpoints.point_to_best(self._best_step)
@@ -133,16 +138,21 @@ class Run:
             StorageFull, StorageFailed: a checkpoint cannot be written; the last one is whole.
         """
         started = time.monotonic()
-        longest = 0.0
+        longest = trial_s = 0.0
         why = "done"
+        if deadline is not None and self._processes.first:
+            self._trial()  # whoever must be in time has to know what the last trial will take
+            trial_s = time.monotonic() - started
+        if self.done < self._recipe.fit.steps and (commit := code_commit()) not in self._commits[-1:]:
+            self._commits = (*self._commits, commit)
         with stop_signals() as stop:
             while self.done < self._recipe.fit.steps:
                 begun = time.monotonic()
                 self._step(diary)
+                longest = max(longest, time.monotonic() - begun)
                 if self.done % self._recipe.validation.every == 0 or self.done == self._recipe.fit.steps:
                     self._try(diary)
-                longest = max(longest, time.monotonic() - begun)
-                late = deadline is not None and time.monotonic() + longest > deadline
+                late = deadline is not None and time.monotonic() + longest + trial_s > deadline
                 # One process decides about time: clocks differ, and all must take the same steps.
                 if self._processes.agree(float(late)):
                     why = "time"
@@ -152,7 +162,7 @@ class Run:
                     break
             if self._saved != self.done:
                 self._stop(diary)
-        return Ended(self.done, self._best, why, time.monotonic() - started)
+        return Ended(self.done, self._best, why, time.monotonic() - started, trial_s)
 
     def _step(self, diary: Diary) -> None:
         recipe, number = self._recipe, self.done
@@ -168,12 +178,15 @@ class Run:
             step = self._fitter.step(batches)
         except NotFinite as error:
             raise TrainingDiverged(
-                f"{recipe.name}: {error}; the last checkpoint is whole: lower fit.learning_rate or set fit.clip"
+                f"{recipe.name}: {error}; going on would repeat it: begin anew in another folder with a lower "
+                "fit.learning_rate, or with fit.clip"
             ) from error
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            raise OutOfMemory(self._advice()) from error
+            step = None
+        if step is None:  # outside of the handler: the error's traceback would keep the failed batch in memory
+            raise OutOfMemory(self._advice())
         seconds = time.monotonic() - begun
         diary.step(self.done, self._told(step, seconds))
 
@@ -203,15 +216,18 @@ class Run:
         self._saved = self.done
 
     def _score(self, diary: Diary) -> float:
-        with self._fitter.averaged() as network, torch.no_grad(), self._fitter.precision():
-            cases = fixed_cases(self._judged, self._recipe.validation.cases, self._recipe.seed)
-            tried = self._task.trial(network, cases)
+        tried = self._trial()
         diary.tried(self.done, tried)
         return tried.score
 
+    def _trial(self) -> Tried:
+        cases = fixed_cases(self._judged, self._recipe.validation.cases, self._recipe.seed)
+        with self._fitter.averaged() as network, torch.no_grad():
+            return self._task.trial(InPrecision(network, self._fitter.precision), cases)
+
     def _save(self, best: bool) -> None:
         tensors, numbers = self._fitter.state()
-        known = {"numbers": numbers, "best": self._best, "best_step": self._best_step}
+        known = {"numbers": numbers, "best": self._best, "best_step": self._best_step, "commits": list(self._commits)}
         self._checkpoints.save(Checkpoint(self.done, tensors, self._state() | known), best=best, keep=self._best_step)
 
     def _state(self) -> dict[str, Any]:
@@ -219,21 +235,27 @@ class Run:
         shapes = {n: list(t.shape) for n, t in self._fitter.network.state_dict().items()}
         return {
             "network": {"name": network.name, "arguments": dict(network.arguments), "shapes": shapes},
-            "recipe": self._recipe.digest,
+            "recipe": self._recipe.fitting_digest,
             "data": self._split_digest,
         }
 
     def _advice(self) -> str:
         fit = self._recipe.fit
+        if self._processes.count > 1:
+            return (
+                f"{self._recipe.name}: {self._part} examples at once do not fit into memory: begin anew with a larger "
+                "fit.accumulate; one process alone says which"
+            )
         fits = largest_batch(
             self._part, lambda size: self._fitter.step([self._task.batch(self._examples.draws(0, size))])
         )
         if fits == 0:
             return f"{self._recipe.name}: not even a batch of one fits into memory: choose a smaller network or grid"
-        parts = -(-self._part // fits) * fit.accumulate
+        parts = next(n for n in range(2, self._part + 1) if self._part % n == 0 and self._part // n <= fits)
         return (
             f"{self._recipe.name}: {self._part} examples at once do not fit into memory; the largest batch that fits "
-            f"is {fits}: set fit.accumulate to {parts} (the same result), or fit.batch to {fits}"
+            f"is {fits}: begin anew with fit.accumulate {parts * fit.accumulate}, or with fit.batch "
+            f"{fits * fit.accumulate}"
         )
 
 

@@ -59,7 +59,7 @@ def gather(context: CommandContext, folders: Sequence[DataFolder], task: Task, a
             # A patient is called by the first of their series: what is made from a Patient ID could be guessed back.
             own = image.label if folder.patient_is == "series" else image.patient
             patient = names.setdefault(own, image.label)
-            anatomy = Anatomy(patient, image.label, "real", arrays, folder.weight, folder.part)
+            anatomy = Anatomy(patient, image.label, "real", arrays, folder.weight, folder.part, folder.attribution)
             anatomies.setdefault(anatomy.digest, anatomy)
     if folders and not anatomies:
         reasons = "".join(f"\n  {one.what}: {one.reason}" for one in left_out[:20])
@@ -99,7 +99,7 @@ class Examples:
             if own.sum() > 0:
                 weights += share * own / own.sum()
         if weights.sum() <= 0:
-            raise InputError("the recipe's weights leave no patient to draw from")
+            raise InputError("the recipe's weights leave no patient to draw from: name images with --data")
         self._edges = np.cumsum(weights / weights.sum())
 
     def draws(self, first: int, count: int) -> list[Draw]:

@@ -76,8 +76,23 @@ class Step:
     learning_rate: float
 
 
+class InPrecision(nn.Module):
+    """A network that computes as planned whoever calls it; what the caller computes itself keeps its precision."""
+
+    def __init__(self, module: nn.Module, context: Callable[[], AbstractContextManager[object]]) -> None:
+        super().__init__()
+        self.module = module
+        self._context = context
+
+    def forward(self, values: Tensor) -> Tensor:
+        """As the network, back in single precision."""
+        with self._context():
+            out: Tensor = self.module(values)
+        return out.float()
+
+
 class NotFinite(ArithmeticError):
-    """The loss or its gradient is not finite; the weights were left as they were."""
+    """The loss or its gradient is not finite; no step was taken."""
 
 
 class Fitter:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -49,7 +50,7 @@ def load_network(package: Path, networks: Mapping[str, type[nn.Module]], device:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
         name, arguments = description["architecture"]["name"], description["architecture"]["arguments"]
         inputs = description["inputs"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} does not describe a network ({type(error).__name__})") from error
     if name not in networks:
         raise WeightsError(f"{path}: the architecture is {name!r}, but this method takes {', '.join(sorted(networks))}")
@@ -57,7 +58,7 @@ def load_network(package: Path, networks: Mapping[str, type[nn.Module]], device:
         network = networks[name](**arguments)
         tensors = load_file(package / TENSORS)
         network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
-    except (OSError, TypeError, ValueError, RuntimeError) as error:
+    except (OSError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         said = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
         raise WeightsError(f"{path}: the weights do not fit {name} with its arguments: {said}") from error
     # Channels last is the faster order for convolutions on every device that we know.

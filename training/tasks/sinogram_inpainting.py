@@ -26,7 +26,7 @@ from simulation.projector import ParallelGeometry, ParallelProjector
 from training.anatomy import Anatomy
 from training.task import Draw, Picture, Tried
 from training.tasks.ct_slices import near_hip_slices
-from training.tasks.perturbed_masks import PerturbedMasks, hip_masks
+from training.tasks.perturbed_masks import PerturbedMasks, hip_masks, inserted_circles
 
 JUDGED_HU = (-1000.0, 1604.0)
 """PSNR's range, 2604 HU, as in the literature that the paper is compared with."""
@@ -109,6 +109,10 @@ class SinogramInpainting:
                 slices of the hip itself; 0 draws from all.
         """
         self._side, self._pixel_mm = side, pixel_mm
+        if replaced not in ("all", "trace"):
+            raise ValueError(f"replaced must be all or trace, got {replaced!r}")
+        if min(scale, pixel_mm) <= 0 or masks < 1 or near_slices < 0 or crop_angles < 1 or min(diameters_mm) <= 0:
+            raise ValueError("scale, pixel_mm, masks, crop_angles and diameters_mm must be positive")
         self._geometry = ParallelGeometry(side, pixel_mm, n_angles, detectors)
         self._grid = WorkingGrid(pixel_mm, n_angles)
         self._crop = min(crop_angles, n_angles)
@@ -178,12 +182,15 @@ class SinogramInpainting:
         if self._replaced == "all":
             return squared.mean()
         trace: Tensor = (filled == 0).to(squared.dtype)
-        return (squared * trace).sum() / trace.sum().clamp(min=1)
+        # Each example counts alike, so that a batch in parts has the gradient of the whole.
+        return ((squared * trace).sum(dim=(1, 2)) / trace.sum(dim=(1, 2)).clamp(min=1)).mean()
 
     def trial(self, network: nn.Module, draws: Sequence[Draw]) -> Tried:
         """PSNR outside metal over 2604 HU, beside no correction, LI and NMAR.
 
-        Everything happens on the working grid, as in the paper: filled sinogram in, filtered back-projection out.
+        Everything happens on the working grid, in the paper's own frame: filled sinogram in, filtered back-projection
+        out, against that of the clean sinogram; brightness undone. The metal is circles that no training mask was made
+        of, at the patient's own hips; where it lies is known.
         """
         names = ("uncorrected", "li", "nmar", "all_rays", "trace_only")
         decibels: dict[str, list[float]] = {name: [] for name in names}
@@ -191,17 +198,18 @@ class SinogramInpainting:
         conventions = self._conventions()
         for number, draw in enumerate(draws):
             with torch.no_grad():
-                scan = self._scan(draw, hip_frames(draw.anatomy, self._near))
+                scan = self._tried_scan(draw)
                 inpainted = inpaint(network, scan.filled, scan.level, conventions, _reach(network))
                 rays = {
                     "uncorrected": scan.filled,
                     "li": interpolate(scan.filled, scan.trace),
-                    "nmar": self._normalised(scan),
+                    "nmar": self._normalised(scan, self._factor(draw.anatomy)),
                     "all_rays": inpainted,
                     "trace_only": torch.where(scan.trace, inpainted, scan.filled),
                 }
-                truth = self._reconstruct(scan.clean)
-                images = {name: self._reconstruct(sinogram) for name, sinogram in rays.items()}
+                factor = self._factor(draw.anatomy)
+                truth = self._reconstruct(scan.clean / factor)
+                images = {name: self._reconstruct(sinogram / factor) for name, sinogram in rays.items()}
             for name, image in images.items():
                 decibels[name].append(_psnr(image, truth, ~scan.metal))
             if number < _PICTURES:
@@ -230,6 +238,18 @@ class SinogramInpainting:
         level = largest_undisturbed(clean, metal.trace)
         return _Scan(fill_trace(clean, metal.trace, level), clean, level, metal.trace, metal.voxels)
 
+    def _tried_scan(self, draw: Draw) -> _Scan:
+        """A slice with freshly inserted circles."""
+        anatomy, rng = draw.anatomy, draw.rng
+        frame = int(rng.choice(hip_frames(anatomy, self._near)))
+        shape = anatomy.arrays["frames"].shape[1:]
+        circles = inserted_circles(anatomy.arrays["sites_mm"], shape, self._pixel_mm, self._diameters_mm, rng)
+        metal = torch.from_numpy(circles[None]).to(self._device)
+        trace = metal_trace(metal, self._projector)
+        clean = self._clean(anatomy, frame, False)
+        level = largest_undisturbed(clean, trace)
+        return _Scan(fill_trace(clean, trace, level), clean, level, trace, metal)
+
     def _metal(self, number: int) -> _Metal:
         """A mask of the bank with its trace; each is projected once."""
         if number not in self._metals:
@@ -239,7 +259,7 @@ class SinogramInpainting:
 
     def _clean(self, anatomy: Anatomy, frame: int, mirrored: bool) -> Tensor:
         """Sinogram of a slice at the standard brightness; each is projected once."""
-        key = anatomy.series, frame, mirrored
+        key = anatomy.digest, frame, mirrored
         if key not in self._cleans:
             hu = anatomy.arrays["frames"][frame].astype(np.float32)
             image = torch.from_numpy(np.ascontiguousarray(hu[:, ::-1] if mirrored else hu)[None]).to(self._device)
@@ -254,18 +274,19 @@ class SinogramInpainting:
         return torch.cat([sinogram[:, first:], sinogram[:, :over].flip(-1)], dim=1)
 
     def _factor(self, anatomy: Anatomy) -> float:
-        if anatomy.series not in self._factors:
+        if anatomy.digest not in self._factors:
             own = brightness_of(anatomy.arrays["frames"].astype(np.float32))
-            self._factors[anatomy.series] = brightness_factor(own, self._standard)
-        return self._factors[anatomy.series]
+            self._factors[anatomy.digest] = brightness_factor(own, self._standard)
+        return self._factors[anatomy.digest]
 
-    def _normalised(self, scan: _Scan) -> Tensor:
-        """The trace by NMAR, as the corrector's method of that name does."""
-        first = self._reconstruct(interpolate(scan.filled, scan.trace))
+    def _normalised(self, scan: _Scan, factor: float) -> Tensor:
+        """The trace by NMAR, as the corrector's method of that name does, at the patient's own brightness."""
+        own = scan.filled / factor
+        first = self._reconstruct(interpolate(own, scan.trace))
         expected = self._projector.forward(hu_to_attenuation(segmented_prior(first, scan.metal)))
         expected = torch.maximum(expected, SMALLEST_SHARE * expected.amax(dim=(-2, -1), keepdim=True))
-        filled = interpolate(scan.filled / expected, scan.trace) * expected
-        return torch.where(scan.trace, filled, scan.filled)
+        filled = interpolate(own / expected, scan.trace) * expected
+        return torch.where(scan.trace, filled * factor, scan.filled)
 
     def _reconstruct(self, sinograms: Tensor) -> Tensor:
         return attenuation_to_hu_change(self._projector.fbp(sinograms)) + AIR_HU

@@ -57,6 +57,6 @@ def test_a_run_whose_batch_does_not_fit_says_which_would(tmp_path: Path) -> None
         return batches(draws)  # type: ignore[arg-type]
 
     run._task.batch = limited  # type: ignore[method-assign,assignment]
-    with pytest.raises(OutOfMemory, match=r"largest batch that fits is 5: set fit\.accumulate to 4") as told:
+    with pytest.raises(OutOfMemory, match=r"largest batch that fits is 5: begin anew with fit\.accumulate 4") as told:
         run.train(SilentDiary(), deadline=None)
     assert "blur-small" in str(told.value)

@@ -57,7 +57,7 @@ def called(*words: object) -> Heard:
     parser = argparse.ArgumentParser()
     train.configure(parser)
     heard = Heard()
-    run(NodeCommandContext(), parser.parse_args([*map(str, words), "--device", "cpu"]), heard)
+    run(NodeCommandContext(), parser.parse_args(["--device", "cpu", *map(str, words)]), heard)
     return heard
 
 
@@ -86,7 +86,9 @@ def test_a_run_goes_on_with_its_own_recipe(recipe: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("--max-minutes", "0"), "must be more than 0"),
+        (("--max-minutes", "0"), "must be a number above 0"),
+        (("--max-minutes", "nan"), "must be a number above 0"),
+        (("--device", "gpu"), "must be auto, cpu or cuda"),
         (("--set", "fit.steps"), "needs KEY=VALUE"),
         (("--set", "fit.steps=[1"), "is no YAML value"),
         (("--set", "fit.stpes=1"), "has no key"),

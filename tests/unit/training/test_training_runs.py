@@ -15,7 +15,7 @@ from run_case import begin, losses, train
 from dicom_node.errors import InputError, RequestError, StorageFull
 from training import files
 from training.checkpoint import read_checkpoint
-from training.diary import METRICS, SilentDiary, read_metrics
+from training.diary import METRICS, FileDiary, SilentDiary, read_metrics
 from training.run import TrainingDiverged, run_folder
 
 KINDS = {"plain": {}, "dropout": {"dropout": 0.3}, "normalised": {"normalised": True}}
@@ -139,7 +139,7 @@ def test_a_full_disk_in_the_middle_leaves_the_last_checkpoint(tmp_path: Path, mo
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_checkpoint(tmp_path: Path) -> None:
     recipe = small_task.recipe(fit={"learning_rate": 1e30, "ema": 0.0, "steps": 400}, validation={"every": 1})
-    with pytest.raises(TrainingDiverged, match=r"lower fit\.learning_rate"):
+    with pytest.raises(TrainingDiverged, match=r"a lower fit\.learning_rate"):
         train(recipe, tmp_path)
     assert run_folder(tmp_path).latest() is not None
 
@@ -168,8 +168,6 @@ class _Mortal:
     """A diary of a process that dies at a step, after it was written."""
 
     def __init__(self, out: Path, done: int, at: int) -> None:
-        from training.diary import FileDiary
-
         self._diary, self._at = FileDiary(out, done, lambda text, step: None), at
 
     def step(self, step: int, values: dict[str, float]) -> None:
@@ -198,3 +196,25 @@ class _Filled(SilentDiary):
 
             self._patch.setattr(os, "fsync", refuse)
             assert files.os.fsync is refuse
+
+
+def test_a_full_disk_under_the_metrics_is_told_as_such(tmp_path: Path) -> None:
+    """Writing to /dev/full fails as a full disk does."""
+    (tmp_path / METRICS).symlink_to("/dev/full")
+    run = begin(small_task.recipe(), tmp_path)
+    diary = FileDiary.__new__(FileDiary)
+    diary._shown, diary._folder, diary._board = (lambda text, step: None), tmp_path, None
+    diary._file = (tmp_path / METRICS).open("a")
+    with pytest.raises(StorageFull, match="continue with --resume"):
+        try:
+            run.train(diary, deadline=None)
+        finally:
+            diary.close()
+
+
+def test_who_trained_what_is_kept(tmp_path: Path) -> None:
+    train(small_task.recipe(), tmp_path, stop_after_s=0.0)
+    commits = run_folder(tmp_path).latest().state["commits"]  # type: ignore[union-attr]
+    assert len(commits) == 1
+    train(small_task.recipe(), tmp_path, resume=True)
+    assert run_folder(tmp_path).latest().state["commits"] == commits  # type: ignore[union-attr]
