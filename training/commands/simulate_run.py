@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from dicom_node.contracts import CommandContext, CommandOutput, CorrectorSpec, FoundImage, LeftOut, ReadImage, Volume
-from dicom_node.errors import InputError, RequestError
+from dicom_node.errors import InputError, RequestError, UnusableSeries
 from training.cases import case_seed, clean_image, modality_of, patients_of, told
 from training.pairs import same_grid
 from training.subject import SimulatedCase, Subject, scenario_of, subject_of
@@ -39,11 +39,17 @@ def run(context: CommandContext, arguments: argparse.Namespace, output: CommandO
             _refuse_used(folder)
             seed = case_seed(arguments.seed, number)
             read, clean = clean_image(context, subject, spec, image)
-            case = subject.simulate(clean, scenario=scenario, seed=seed)
+            try:
+                case = subject.simulate(clean, scenario=scenario, seed=seed)
+            except UnusableSeries as error:
+                left_out.append(LeftOut(image.label, str(error)))
+                continue
             files = _write(context, subject, read, case, folder, seed)
             cases.append({"name": image.label, "folder": str(folder), "seed": seed, "description": case.description,
                           "slices": list(case.slices), "files": files})  # fmt: skip
         advance("simulating", len(usable), len(usable))
+        if not cases:
+            raise InputError(f"no artefact could be put into any image{told(left_out)}")
     output.table(
         f"Simulated: {scenario}", ["folder", "what"], [[case["folder"], case["description"]] for case in cases]
     )

@@ -76,7 +76,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(replaced: str) -> None:
         fitter.step([task.batch(examples().draws(k * size, size)) for k in range(parts)])
         gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
     for whole, summed in zip(*gradients, strict=True):
-        torch.testing.assert_close(summed, whole, rtol=0, atol=1e-5 * max(1.0, float(whole.abs().max())))
+        torch.testing.assert_close(summed, whole, rtol=0, atol=5e-5 * max(1.0, float(whole.abs().max())))
 
 
 def test_half_precision_trains_and_is_tried_without_touching_the_projector() -> None:
