@@ -106,8 +106,9 @@ def _report(told: Mapping[str, Any]) -> str:
     patients = len({case["patient"] for case in cases})
     kind = "real" if made["kind"] == "data" else "new procedural"
     people = f"one {kind} patient" if patients == 1 else f"{patients} {kind} patients"
+    sentence = made["scenario_text"][:1].upper() + made["scenario_text"][1:]
     number = "One case" if len(cases) == 1 else f"{len(cases)} cases"
-    lines = [f"{number} of {people}, seed {made['seed']}, through the node's own corrector. {made['scenario_text']}."]
+    lines = [f"{number} of {people}, seed {made['seed']}, through the node's own corrector. {sentence}."]
     for role, methods in told["summary"].items():
         measured = told["measured"][role]
         names = [name for name in _SHOWN if name in next(iter(methods.values()))]

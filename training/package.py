@@ -18,6 +18,8 @@ from torch import Tensor
 from training.anatomy import Split
 from training.files import storage_errors, write_atomically
 from training.recipe import Recipe
+from training.sources import fixed_cases
+from training.task import Draw
 
 TENSORS = "model.safetensors"
 DESCRIPTION = "model.yaml"
@@ -220,9 +222,10 @@ def _card(trained: Trained, evaluation: CardEvaluation | None) -> str:
 
 def _trial(trained: Trained) -> Sequence[str]:
     recipe = trained.recipe
+    tried = {case.anatomy.series: case.anatomy for case in _cases(trained)}
     return [
         "## The recipe's own figures on the test patients",
-        f"{recipe.validation.cases} cases of {_people(trained.split.test)}, in the frame of the recipe's task:",
+        f"{recipe.validation.cases} cases of {_people(list(tried.values()))}, in the frame of the recipe's task:",
         "",
         *(f"- {name}: {value:.2f}" for name, value in trained.test_figures.items()),
         "",
@@ -244,6 +247,11 @@ def _results(evaluation: CardEvaluation) -> Sequence[str]:
         "```",
         "",
     ]
+
+
+def _cases(trained: Trained) -> list[Draw]:
+    recipe = trained.recipe
+    return fixed_cases(trained.split.test, recipe.validation.cases, recipe.seed)
 
 
 def _attributions(split: Split) -> list[str]:

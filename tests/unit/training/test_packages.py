@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -15,13 +16,18 @@ from correctors.hipct.working_grid import WorkingGrid
 from dicom_node.contracts import WeightsRef
 from dicom_node.errors import WeightsError
 from dicom_node.plugins.weights import verify
-from training.anatomy import Split
+from training.anatomy import Anatomy, Split
 from training.package import CardEvaluation, Trained, write_package
 from training.recipe import read_recipe
 from training.unseen import unseen
 
 RECIPE = Path(__file__).parents[3] / "training" / "recipes" / "hipct" / "paper-compact.yaml"
 STANDARD = tuple(float(q) for q in range(900, 1090, 10))
+
+
+def anatomy(kind: str) -> Anatomy:
+    """A test patient."""
+    return Anatomy(kind, f"series of {kind}", kind, {"frames": np.zeros((2, 2, 2), np.int16)})  # type: ignore[arg-type]
 
 
 def trained(width: int = 3) -> Trained:
@@ -38,7 +44,7 @@ def trained(width: int = 3) -> Trained:
         recipe=recipe,
         tensors=network.state_dict(),
         conventions=conventions,
-        split=Split((), (), ()),
+        split=Split((), (), (anatomy("real"), anatomy("procedural"))),
         step=10,
         steps_done=20,
         minutes=1.5,
@@ -79,7 +85,7 @@ def test_the_card_tells_how_it_was_trained_and_how_to_print_its_figures_again(tm
     write_package(tmp_path, trained(), EVALUATION)
     card = (tmp_path / "MODEL_CARD.md").read_text()
     for said in ("20 of ", "stopped before its end", "on cpu", "those of step 10", "abc", "| method | PSNR |",
-                 "dicom-node evaluate hipct", "--resume", "crude simulation", "35.25", "--trial"):  # fmt: skip
+                 "dicom-node evaluate hipct", "--resume", "crude simulation", "35.25", "--trial", "12 cases of 1 real and 0 procedural"):  # fmt: skip
         assert said in card, said
     write_package(tmp_path, trained(), None)
     assert "No evaluation was run" in (tmp_path / "MODEL_CARD.md").read_text()
