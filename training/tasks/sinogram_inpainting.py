@@ -192,8 +192,7 @@ class SinogramInpainting:
         out, against that of the clean sinogram; brightness undone. The metal is circles that no training mask was made
         of, at the patient's own hips; where it lies is known.
         """
-        names = ("uncorrected", "li", "nmar", "all_rays", "trace_only")
-        decibels: dict[str, list[float]] = {name: [] for name in names}
+        decibels: dict[str, list[float]] = {}
         pictures = []
         conventions = self._conventions()
         for number, draw in enumerate(draws):
@@ -204,14 +203,15 @@ class SinogramInpainting:
                     "uncorrected": scan.filled,
                     "li": interpolate(scan.filled, scan.trace),
                     "nmar": self._normalised(scan, self._factor(draw.anatomy)),
-                    "all_rays": inpainted,
+                    # A network that was only judged on the trace knows nothing of other rays.
+                    **({"all_rays": inpainted} if self._replaced == "all" else {}),
                     "trace_only": torch.where(scan.trace, inpainted, scan.filled),
                 }
                 factor = self._factor(draw.anatomy)
                 truth = self._reconstruct(scan.clean / factor)
                 images = {name: self._reconstruct(sinogram / factor) for name, sinogram in rays.items()}
             for name, image in images.items():
-                decibels[name].append(_psnr(image, truth, ~scan.metal))
+                decibels.setdefault(name, []).append(_psnr(image, truth, ~scan.metal))
             if number < _PICTURES:
                 shown = {**images, "truth": truth}
                 title = f"case {number}, {SHOWN_HU[0]:g} to {SHOWN_HU[1]:g} HU"

@@ -84,9 +84,9 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_the_card_tells_how_it_was_trained_and_how_to_print_its_figures_again(tmp_path: Path) -> None:
     write_package(tmp_path, trained(), EVALUATION)
     card = (tmp_path / "MODEL_CARD.md").read_text()
-    for said in ("20 of ", "stopped before its end", "on cpu", "those of step 10", "abc", "| method | PSNR |",
-                 "dicom-node evaluate hipct", "--resume", "crude simulation", "35.25", "--trial", "12 cases of 1 real and 0 procedural"):  # fmt: skip
-        assert said in card, said
+    said = ("20 of ", "stopped before its end", "on cpu", "of step 10", "abc", "| method | PSNR |", "35.25", "--trial")
+    for words in (*said, "dicom-node evaluate hipct", "--resume", "12 cases of 1 real and 0 procedural"):
+        assert words in card, words
     write_package(tmp_path, trained(), None)
     assert "No evaluation was run" in (tmp_path / "MODEL_CARD.md").read_text()
 
