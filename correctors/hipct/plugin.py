@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Parameter, Units
+from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Parameter, Units, WeightsRef
 
 SPEC = CorrectorSpec(
     name="hipct",
@@ -73,6 +73,13 @@ SPEC = CorrectorSpec(
         ),
     },
     device_tolerance={"ct": 2.0, "map:change": 2.0},
+    weights={
+        "paper": WeightsRef(
+            package="correctors.hipct",
+            directory="weights/paper",
+            sha256="31a1dd43c0cc234203b6330f1f90ca2595a621cf34f5ff632f12f1aa6b9d545e",
+        )
+    },
     # What `paper` fills in is learnt from other patients.
     synthetic=("paper",),
     references=(
