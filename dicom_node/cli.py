@@ -17,12 +17,12 @@ _USAGE = 2
 def main() -> None:
     """Entry point: errors of the node become a message and an exit status, never a traceback."""
     # Spawned processes import this module again; the commands, and all they import, are not for them.
-    from dicom_node.commands.application import app
-
     logs.configure(level="warning")
     logs.catch_strays()
     logs.forbid_core_dumps()
     try:
+        from dicom_node.commands.application import app
+
         app()
     except NodeError as error:
         _fail(str(error), error.code, _USAGE if isinstance(error, RequestError) else 1)

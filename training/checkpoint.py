@@ -105,9 +105,12 @@ class CheckpointFolder:
         return None
 
     def best(self) -> Checkpoint | None:
-        """The best checkpoint so far, None when there is none."""
+        """The best checkpoint so far, None when there is none that can be read."""
         name = self._pointed(BEST)
-        return read_checkpoint(self.folder / name) if name else None
+        try:
+            return read_checkpoint(self.folder / name) if name else None
+        except InputError:
+            return None
 
     def point_to_best(self, step: int) -> None:
         """Say that the checkpoint of a step is the best; none is where it is not there."""

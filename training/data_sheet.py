@@ -64,7 +64,7 @@ def _read_sheet(path: Path) -> list[DataFolder]:
         sheet = _Sheet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: cannot be read: {type(error).__name__}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise RequestError(f"{path}: not valid YAML") from error
     except ValidationError as error:
         told = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())

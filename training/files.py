@@ -19,7 +19,7 @@ def storage_errors(path: Path, advice: str = "make room and repeat the command")
 
     Args:
         path: what is written.
-        advice: what to do.
+        advice: what to do when the disk is full.
 
     Raises:
         StorageFull: no room.
@@ -30,7 +30,7 @@ def storage_errors(path: Path, advice: str = "make room and repeat the command")
     except OSError as error:
         if error.errno in _FULL:
             raise StorageFull(f"{path}: the disk is full; {advice}") from error
-        raise StorageFailed(f"{path}: {error.strerror or type(error).__name__}; {advice}") from error
+        raise StorageFailed(f"{path}: {error.strerror or type(error).__name__}") from error
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -47,7 +47,7 @@ class Processes:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
         distributed.broadcast(shared, 0)
-        return float(shared)
+        return float(shared.item())
 
     def any(self, value: bool) -> bool:
         """Whether any process says so."""
@@ -63,7 +63,7 @@ class Processes:
             return value
         shared = torch.tensor([value], dtype=torch.float64, device=self.device)
         distributed.all_reduce(shared)
-        return float(shared) / self.count
+        return float(shared.item()) / self.count
 
 
 @contextmanager

@@ -182,6 +182,8 @@ def read_recipe(path: Path) -> Recipe:
         document = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: cannot be read: {type(error).__name__}") from error
+    except RecursionError as error:
+        raise RequestError(f"{path}: nested too deep for a recipe") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f":{mark.line + 1}:{mark.column + 1}" if mark is not None else ""

@@ -72,7 +72,9 @@ def search(
         load_if_exists=True,
     )
     section = recipe.search
-    done = len([t for t in study.trials if t.state.is_finished()])
+    state = optuna.trial.TrialState
+    # A trial that was stopped is marked as pruned, and made again.
+    done = len([t for t in study.trials if t.state in (state.COMPLETE, state.FAIL)])
     failure = ""
     for number in range(done, trials):
         # A sampler seeded for each trial proposes the same after a continuation as without one.
@@ -86,18 +88,18 @@ def search(
                 ended = _train(variant, prepared, processes, folder, recipe, deadline=deadline, shown=shown)
         except (TrainingDiverged, OutOfMemory) as error:
             failure = str(error)
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.tell(trial, state=state.FAIL)
             continue
         except BaseException:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.tell(trial, state=state.PRUNED)
             raise
         if ended.why != "done":
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            study.tell(trial, state=state.PRUNED)
             if ended.why == "interrupted":
                 raise KeyboardInterrupt
             break
         study.tell(trial, ended.score)
-    if not any(t.state is optuna.trial.TrialState.COMPLETE for t in study.trials):
+    if not any(t.state is state.COMPLETE for t in study.trials):
         raise NodeError(f"no trial came to its end{failure and ': ' + failure}")
     best = study.best_trial
     values = {key: _chosen(section.values[key], value) for key, value in best.params.items()}

@@ -28,7 +28,7 @@ def unseen(patients: Patients, package: Path) -> Patients:
     try:
         parts = yaml.safe_load(path.read_text(encoding="utf-8"))["training_data"]
         seen = {str(series) for part in _SEEN for series in parts[part]["series"]}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} does not list the series that it was trained on") from error
     familiar = {patient for patient, image in patients.images if image.label in seen}
     kept = tuple((patient, image) for patient, image in patients.images if patient not in familiar)

@@ -50,9 +50,9 @@ def load_network(package: Path, networks: Mapping[str, type[nn.Module]], device:
         description = yaml.safe_load(path.read_text(encoding="utf-8"))
         name, arguments = description["architecture"]["name"], description["architecture"]["arguments"]
         inputs = description["inputs"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError, KeyError, TypeError) as error:
         raise WeightsError(f"{path} does not describe a network ({type(error).__name__})") from error
-    if name not in networks:
+    if not isinstance(name, str) or name not in networks:
         raise WeightsError(f"{path}: the architecture is {name!r}, but this method takes {', '.join(sorted(networks))}")
     try:
         network = networks[name](**arguments)

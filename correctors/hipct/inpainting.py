@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from correctors.common.weights import load_network
-from correctors.hipct.brightness import brightness_factor, brightness_of
+from correctors.hipct.brightness import SHARES, brightness_factor, brightness_of
 from correctors.hipct.network import SinogramCnn
 from correctors.hipct.scene import Scene
 from correctors.hipct.working_grid import WorkingGrid, wrap_angles
@@ -66,7 +67,9 @@ class Conventions:
             scale = float(values["scale"])
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"the weights package does not say what its sinograms are: {error}") from error
-        if replaced not in ("all", "trace") or grid.detector_mm <= 0 or grid.n_angles < 2 or scale <= 0:
+        sizes = (grid.detector_mm, scale)
+        known = replaced in ("all", "trace") and len(standard) in (0, len(SHARES))
+        if not known or grid.n_angles < 2 or not all(0 < size < math.inf for size in sizes):
             raise WeightsError("the weights package describes sinograms that have no meaning")
         return cls(grid, scale, standard, replaced)
 

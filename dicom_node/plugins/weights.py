@@ -188,7 +188,7 @@ def _description(directory: Path) -> Mapping[str, Any]:
     path = directory / DESCRIPTION
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise WeightsError(f"{path} is not valid YAML") from error
     if not isinstance(data, dict):
         raise WeightsError(f"{path} must be a mapping")
@@ -209,7 +209,7 @@ def _tensor_shapes(path: Path) -> Mapping[str, tuple[int, ...]]:
     try:
         header = json.loads(text)
         shapes = {n: tuple(int(s) for s in t["shape"]) for n, t in header.items() if n != "__metadata__"}
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} is not a safetensors file") from error
     if not shapes:
         raise WeightsError(f"{path} holds no tensors")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from training.cases import CaseSource, modality_of, patients_of, procedural_case
 from training.contact_sheet import write_sheets
 from training.evaluation import Evaluation, evaluate
 from training.evaluation_report import Request
+from training.pack import is_pack
 from training.pairs import given_pairs
 from training.subject import Subject, scenario_of, subject_of
 from training.unseen import unseen
@@ -79,6 +81,10 @@ def _source(
 
 
 def _check(arguments: argparse.Namespace) -> None:
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", arguments.device) is None:
+        raise RequestError(f"--device must be auto, cpu or cuda[:n], got {arguments.device!r}")
+    if packs := [path for path in arguments.data if is_pack(path)]:
+        raise RequestError(f"{packs[0]} holds prepared patients, not images: name the images that it was packed from")
     if arguments.test_of is not None and not arguments.data:
         raise RequestError("--test-of chooses among the series of --data: name them")
     if arguments.pairs and (arguments.data or arguments.scenario or arguments.cases):

@@ -25,7 +25,7 @@ from training.making import make_network
 from training.preparing import Prepared, pack, prepare, tell_data
 from training.processes import Processes, joined, reproducible
 from training.recipe import Recipe, changed, read_recipe
-from training.run import Ended, Run, run_folder
+from training.run import Ended, Run, run_folder, terminated_as_interrupted
 from training.search import search
 from training.subject import subject_of
 
@@ -50,7 +50,8 @@ def run(context: CommandContext, arguments: argparse.Namespace, output: CommandO
     recipe = _recipe(arguments)
     out: Path = arguments.out or Path("out") / recipe.name
     ends = None if arguments.max_minutes is None else started + 60 * arguments.max_minutes
-    with joined(arguments.device) as processes:
+    make_network(recipe)  # what cannot be made is told before the data are read
+    with terminated_as_interrupted(), joined(arguments.device) as processes:
         alone = arguments.pack is not None or arguments.trial is not None or arguments.search is not None
         if alone and processes.count > 1:
             raise RequestError("--pack, --trial and --search run in one process: call them without torchrun")
@@ -70,6 +71,8 @@ def run(context: CommandContext, arguments: argparse.Namespace, output: CommandO
                 prepared = prepare(context, recipe, arguments.data, advance)
             if processes.first:
                 tell_data(output, prepared)
+                if arguments.resume and not resumed:
+                    output.line(f"There is no run in {out} yet: this one begins it")
             if arguments.search is not None:
                 quiet = output.as_json
                 best = search(recipe, prepared, processes, out, arguments.search, deadline=ends, quiet=quiet)

@@ -134,3 +134,10 @@ def test_arguments_that_the_factory_does_not_take_are_told() -> None:
     recipe: Recipe = small_task.recipe(network={"arguments": {"depth": 3}})
     with pytest.raises(RequestError, match="cannot be made"):
         make_network(recipe)
+
+
+def test_a_recipe_that_is_nested_without_end_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text("[" * 5000)
+    with pytest.raises(RequestError, match=r"nested too deep|not valid YAML"):
+        read_recipe(path)
