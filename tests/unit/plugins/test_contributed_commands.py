@@ -36,10 +36,14 @@ def run(context, arguments, output):
     if arguments.seed == 3:
         raise ValueError("CANARY^NAME")
     if arguments.seed == 4:
+        # Whoever was started in the background of a shell inherits that SIGINT is ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
             output.line("checkpoint written")
+        finally:
+            signal.signal(signal.SIGINT, before)
         return
     found = vars(arguments)
     output.document({**found, "correctors": sorted(context.spec("hipct").methods)})
