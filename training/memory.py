@@ -48,6 +48,7 @@ def largest_batch(refused: int, attempt: Callable[[int], object]) -> int:
 
 
 def _release() -> None:
-    gc.collect()
+    """Give back what CUDA keeps for later; the CPU keeps nothing."""
     if torch.cuda.is_available():
+        gc.collect()
         torch.cuda.empty_cache()
