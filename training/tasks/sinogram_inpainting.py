@@ -233,8 +233,8 @@ class SinogramInpainting:
         metal = self._metal(int(rng.integers(len(self._masks))))
         mirrored = bool(rng.random() < 0.5)
         clean = self._clean(anatomy, frame, mirrored)
-        # The paper reconstructs the filled sinogram and projects it once more. The corrector does so at the series' own
-        # resolution and fills the trace again, which leaves nothing of it that this grid could show.
+        # The paper reconstructs the filled sinogram and projects it once more; this does not, so that rays beside the
+        # trace are cleaner here than in the node.
         level = largest_undisturbed(clean, metal.trace)
         return _Scan(fill_trace(clean, metal.trace, level), clean, level, metal.trace, metal.voxels)
 
