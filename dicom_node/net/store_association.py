@@ -67,7 +67,7 @@ class StoreAssociation:
     """Serves one accepted association.
 
     Attributes:
-        ledger_id: its name in the journal, None until its first instance is recorded: C-ECHO probes leave no trace.
+        ledger_id: its name in the journal, None until something of it may be there: C-ECHO probes leave no trace.
         ending: `released`, `aborted` or `lost`, once `serve` has returned.
     """
 
@@ -100,6 +100,7 @@ class StoreAssociation:
         self._patience = patience
         self._count = count
         self._message: _Message | None = None
+        self._opened = False
 
     def serve(self) -> None:
         """Serve until the association ends in whatever way."""
@@ -227,9 +228,10 @@ class StoreAssociation:
         try:
             file = data.complete()
             now = time.time()
-            name = self.ledger_id or uuid.uuid4().hex
+            # Set before it is durable: intake may read an entry that the disk then refuses, and must hear of the end.
+            name = self.ledger_id = self.ledger_id or uuid.uuid4().hex
             entries: list[Entry] = [InstanceReceived(name, file.path.name, command.sop_instance_uid, file.size, now)]
-            if self.ledger_id is None:
+            if not self._opened:
                 request = self._request
                 address = self._connection.address
                 entries.insert(0, AssociationOpened(name, request.calling_ae, request.called_ae, address, now))
@@ -240,8 +242,8 @@ class StoreAssociation:
             log.error("instance_not_stored", code=problem.code, status=f"0x{status:04X}", reason=str(problem))
             return status
         data.kept = True
-        if self.ledger_id is None:
-            self.ledger_id = name
+        if not self._opened:
+            self._opened = True
             log.info("association_opened", association=name, calling_ae=self._request.calling_ae)
         self._count("instances", 1)
         self._count("bytes", file.size)

@@ -19,7 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 
 from dicom_node import faults
-from dicom_node.archive.model import AssociationClosed, InstanceReceived
+from dicom_node.archive.model import AssociationClosed, AssociationOpened, Entry, InstanceReceived
 from dicom_node.config import Config
 from dicom_node.errors import RequestError, StorageFull
 from dicom_node.net import listener, spool
@@ -131,6 +131,26 @@ def test_an_ending_that_could_not_be_written_is_written_later(tmp_path: Path) ->
         wait_until(lambda: recorded > 1 and entries() == [], what="the disk has refused the ending")
         faults.arm(None)
         wait_until(lambda: len(entries()) == 1, what="the ending is written")
+
+
+def test_an_association_that_intake_read_before_the_disk_refused_it_is_closed(tmp_path: Path) -> None:
+    config = node_config(tmp_path)
+    paths = SyntheticSeries(slices=3).write(tmp_path / "series")
+    read: list[Entry] = []
+
+    def refuse(reached: str) -> None:
+        if reached == "journal.synced" and len(read) < 4:
+            read.extend(journal_entries(config))
+            raise OSError(errno.ENOSPC, "injected")
+
+    with receiving(config):
+        faults.arm(refuse)
+        scanner = ScriptedScu(config.node.port)
+        assert scanner.store(paths)
+        assert [status for _, status in scanner.statuses] == [0xA700, 0xA700, 0]
+    opened = {entry.id for entry in read if isinstance(entry, AssociationOpened)}
+    assert len(opened) == 1
+    assert opened == {entry.id for entry in journal_entries(config) if isinstance(entry, AssociationClosed)}
 
 
 def test_request_without_a_data_set_is_refused(tmp_path: Path) -> None:
