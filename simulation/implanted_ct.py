@@ -31,15 +31,17 @@ class ImplantedCt:
         artefact: as the scanner would show it, whole CT numbers.
         truth: without artefact, metal pasted in; equal to `artefact` in the other slices and where nothing is measured.
         metal: bool (z, y, x), voxels at least half filled with metal.
+        floor: the same acquisition without metal, whole CT numbers; equal to `artefact` in the other slices.
     """
 
     artefact: Volume
     truth: Volume
     metal: BoolArray
+    floor: Volume
 
 
-Slices = Callable[[Tensor, ParallelProjector], tuple[Tensor, Tensor, Tensor]]
-"""(slice, y, x) [HU] and projector to artefact [HU], truth [HU] and metal (bool), of the same shape."""
+Slices = Callable[[Tensor, ParallelProjector], tuple[Tensor, Tensor, Tensor, Tensor]]
+"""(slice, y, x) [HU] and projector to artefact [HU], truth [HU], metal (bool) and floor [HU], of the same shape."""
 
 
 def implanted(
@@ -66,7 +68,7 @@ def implanted(
     """
     shares = rasterise(implants, part(volume.geometry, here))
 
-    def scan(slices: Tensor, projector: ParallelProjector) -> tuple[Tensor, Tensor, Tensor]:
+    def scan(slices: Tensor, projector: ParallelProjector) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         side = slices.shape[-1]
         simulated = simulate_metal(
             slices,
@@ -75,7 +77,7 @@ def implanted(
             scanner=Scanner(acquisition),
             generator=torch.Generator().manual_seed(seed),
         )
-        return simulated.artefact, simulated.truth, simulated.metal
+        return simulated.artefact, simulated.truth, simulated.metal, simulated.floor
 
     return replaced(volume, here, scan, angles=angles)
 
@@ -106,16 +108,16 @@ def replaced(
     projector = ParallelProjector(ParallelGeometry(side, float(volume.geometry.pixel_spacing_mm[0]), angles))
     outside = unmeasured(volume)[here]
     tissue = _square(np.where(outside, np.float32(AIR_HU), taken), side, AIR_HU)
-    artefact, truth, metal_here = change(torch.from_numpy(tissue), projector)
+    artefact, truth, metal_here, floor = change(torch.from_numpy(tissue), projector)
     whole = []
-    for values in (artefact, truth):
+    for values in (artefact, truth, floor):
         pixels = volume.pixels.copy()
         made = _cut(values.numpy(), taken.shape)
         pixels[here] = np.where(outside, taken, np.rint(np.clip(made, *range_hu)))
         whole.append(volume.with_pixels(pixels))
     metal = np.zeros(volume.pixels.shape, dtype=bool)
     metal[here] = _cut(metal_here.numpy(), taken.shape) & ~outside
-    return ImplantedCt(whole[0], whole[1], metal)
+    return ImplantedCt(whole[0], whole[1], metal, whole[2])
 
 
 def unmeasured(volume: Volume) -> BoolArray:

@@ -14,13 +14,14 @@ Two ways to make the pair, because re-projecting a reconstructed slice blurs it 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from simulation.fan_beam import FanBeam
 from simulation.fbp import Window
 from simulation.materials import CORTICAL_BONE, WATER, Material
 from simulation.projector import ParallelProjector
@@ -49,11 +50,14 @@ class MetalSimulation:
         artefact: float32 (slice, y, x) [HU], as a scanner would show them.
         truth: float32 (slice, y, x) [HU], without noise and metal artefact, metal pasted in, clipped alike.
         metal: bool (slice, y, x), voxels at least half filled with metal.
+        floor: float32 (slice, y, x), the same acquisition without the implants: what is left of it against the clean
+            slices is noise, and rays beside the implants have the same noise as in `artefact` [HU].
     """
 
     artefact: Tensor
     truth: Tensor
     metal: Tensor
+    floor: Tensor
 
 
 def simulate_metal(
@@ -65,6 +69,7 @@ def simulate_metal(
     generator: torch.Generator,
     chain: Chain = Chain.DIFFERENCE,
     window: Window = "ram-lak",
+    beam: FanBeam | None = None,
 ) -> MetalSimulation:
     """Simulate slices as scanned with implants inside.
 
@@ -76,6 +81,8 @@ def simulate_metal(
         generator: source of all randomness; same seed, same result.
         chain: how the pair is made.
         window: reconstruction filter.
+        beam: fan of the scanner, on the projector's geometry: the physics then happens along its rays, and what they
+            measured is rebinned. None measures parallel rays.
 
     Returns:
         The pair, on the device of `slices_hu`.
@@ -92,8 +99,8 @@ def simulate_metal(
     for index in range(slices_hu.shape[0]):  # one at a time: a dozen energies times a sinogram is memory enough
         here = slice(index, index + 1)
         parts = {m: share[here] for m, share in implants.items() if bool((share[here] > 0).any())}
-        pairs.append(_one(slices_hu[here], parts, projector, scanner, generator, chain, window))
-    return MetalSimulation(*(torch.cat([getattr(p, name) for p in pairs]) for name in ("artefact", "truth", "metal")))
+        pairs.append(_one(slices_hu[here], parts, projector, scanner, generator, chain, window, beam))
+    return MetalSimulation(*(torch.cat([getattr(p, field.name) for p in pairs]) for field in fields(MetalSimulation)))
 
 
 def _one(
@@ -104,23 +111,30 @@ def _one(
     generator: torch.Generator,
     chain: Chain,
     window: Window,
+    beam: FanBeam | None,
 ) -> MetalSimulation:
     water = scanner.water_per_mm
     tissue = (tissue_hu.clamp(min=-1000.0) / 1000 + 1) * water
     displaced = sum(implants.values(), start=torch.zeros_like(tissue)).clamp(max=1.0)
 
     without = _tissue_lengths(tissue_hu, tissue, projector, scanner)
-    behind = scanner.line_integrals(scanner.transmission(without))
+    through = scanner.transmission(_along(without, beam))
+    behind = scanner.line_integrals(through)
     lengths = _tissue_lengths(tissue_hu, tissue * (1 - displaced), projector, scanner)
     lengths |= {material: projector.forward(share) for material, share in implants.items()}
-    measured = scanner.line_integrals(scanner.detect(scanner.transmission(lengths), generator))
+    noise = scanner.noise(through.shape, generator)
+    measured = scanner.line_integrals(scanner.detect(scanner.transmission(_along(lengths, beam)), noise))
+    undisturbed = scanner.line_integrals(scanner.detect(through, noise))
+    if beam is not None:
+        behind, measured, undisturbed = (beam.rebinned(rays) for rays in (behind, measured, undisturbed))
 
-    if chain is Chain.DIFFERENCE:
-        clean_hu = tissue_hu
-        artefact_hu = tissue_hu + projector.fbp(measured - behind, window=window) * (1000 / water)
-    else:
+    clean_hu = tissue_hu
+    if chain is Chain.REPROJECTED:
         clean_hu = (projector.fbp(behind, window=window) / water - 1) * 1000
-        artefact_hu = (projector.fbp(measured, window=window) / water - 1) * 1000
+    # Filtered back-projection is linear: added to the re-projected slice, the difference gives what was measured.
+    artefact_hu, floor_hu = (
+        clean_hu + projector.fbp(rays - behind, window=window) * (1000 / water) for rays in (measured, undisturbed)
+    )
 
     truth_hu = clean_hu * (1 - displaced)
     metal = torch.zeros_like(tissue)
@@ -128,7 +142,14 @@ def _one(
         truth_hu = truth_hu + share * reference_hu(material, scanner)
         if reference_hu(material, scanner) > METAL_FROM_HU:
             metal += share
-    return MetalSimulation(artefact_hu.clamp(*SCALE_HU), truth_hu.clamp(*SCALE_HU), metal >= 0.5)
+    images = (image.clamp(*SCALE_HU) for image in (artefact_hu, truth_hu, floor_hu))
+    artefact, truth, floor = images
+    return MetalSimulation(artefact, truth, metal >= 0.5, floor)
+
+
+def _along(lengths: Mapping[Material, Tensor], beam: FanBeam | None) -> Mapping[Material, Tensor]:
+    """Path lengths along the scanner's own rays [mm]."""
+    return lengths if beam is None else {material: beam.rays(paths) for material, paths in lengths.items()}
 
 
 def reference_hu(material: Material, scanner: Scanner) -> float:

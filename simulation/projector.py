@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -79,6 +79,23 @@ class ParallelProjector:
         self._joseph: SymmetricRayMatrix | None = None
         self._pixel_driven: SymmetricRayMatrix | None = None
         self._responses: dict[Window, Tensor] = {}
+        self._length_scale = 1.0
+
+    def resized(self, pixel_mm: float) -> ParallelProjector:
+        """The same rays through pixels of another size, detectors in proportion; shares this one's matrices.
+
+        Args:
+            pixel_mm: pixel size [mm].
+        """
+        grown = pixel_mm / self.geometry.pixel_mm
+        detector_mm = None if self.geometry.detector_mm is None else self.geometry.detector_mm * grown
+        geometry = replace(
+            self.geometry, pixel_mm=pixel_mm, detector_mm=detector_mm, n_detectors=self.geometry.detectors
+        )
+        other = ParallelProjector(geometry, str(self._device))
+        other._joseph, other._pixel_driven = self._joseph_matrix(), self._pixel_matrix()
+        other._length_scale = self._length_scale * grown
+        return other
 
     def forward(self, images: Tensor) -> Tensor:
         """Integrate along every ray.
@@ -94,7 +111,7 @@ class ParallelProjector:
         """
         side = self.geometry.n_pixels
         self._check(images, (side, side), "images")
-        return apply(images, self._joseph_matrix(), transpose=False)
+        return self._scaled(apply(images, self._joseph_matrix(), transpose=False))
 
     def adjoint(self, sinograms: Tensor) -> Tensor:
         """Apply the exact transpose of `forward`.
@@ -109,7 +126,7 @@ class ParallelProjector:
             ValueError: wrong shape.
         """
         self._check(sinograms, (self.geometry.n_angles, self.geometry.detectors), "sinograms")
-        return apply(sinograms, self._joseph_matrix(), transpose=True)
+        return self._scaled(apply(sinograms, self._joseph_matrix(), transpose=True))
 
     def fbp(self, sinograms: Tensor, *, window: Window = "ram-lak") -> Tensor:
         """Reconstruct by filtered back-projection (Kak & Slaney 1988, section 3.3), pixel-driven.
@@ -137,6 +154,10 @@ class ParallelProjector:
             raise ValueError(
                 f"{name} must be float32 (batch, {shape[0]}, {shape[1]}), got {values.dtype} {tuple(values.shape)}"
             )
+
+    def _scaled(self, lengths: Tensor) -> Tensor:
+        """Lengths of the matrix's pixels to those of this geometry's."""
+        return lengths if self._length_scale == 1.0 else lengths * self._length_scale
 
     def _joseph_matrix(self) -> SymmetricRayMatrix:
         if self._joseph is None:

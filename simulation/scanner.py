@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,8 @@ from simulation.materials import CORTICAL_BONE, WATER, Material
 from simulation.spectrum import Spectrum, tube_spectrum
 
 _SUBRAY_SHARE = 0.25  # sub-rays sit a quarter of a detector beside its centre
+_FEW_PHOTONS = 30.0
+"""Expected counts below which Poisson's law is not taken as a normal one."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,25 @@ class Acquisition:
     electronic_counts: float = 10.0
     scatter_counts: float = 20.0
     scatter_spread: float = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Noise:
+    """The randomness of one acquisition: the same object measured twice with it gives the same counts.
+
+    So an acquisition with metal can be compared with the same one without, ray by ray.
+
+    Attributes:
+        scatter: leftover scatter of each slice (slice, 1, 1) [photons].
+        quanta: standard normal (slice, angle, detector).
+        electronics: likewise.
+        seed: of the rays that hardly any photon passes.
+    """
+
+    scatter: Tensor
+    quanta: Tensor
+    electronics: Tensor
+    seed: int
 
 
 class Scanner:
@@ -87,22 +108,34 @@ class Scanner:
         assert total is not None
         return total
 
-    def detect(self, transmission: Tensor, generator: torch.Generator) -> Tensor:
+    def noise(self, shape: Sequence[int], generator: torch.Generator) -> Noise:
+        """Draw the randomness of an acquisition.
+
+        Args:
+            shape: (slice, angle, detector).
+            generator: source of randomness, on the CPU.
+        """
+        a = self.acquisition
+        spread = torch.randn(shape[0], 1, 1, generator=generator) * a.scatter_spread
+        quanta, electronics = (torch.randn(shape, generator=generator) for _ in range(2))
+        seed = int(torch.randint(2**31, (1,), generator=generator))
+        return Noise(a.scatter_counts * spread.exp(), quanta, electronics, seed)
+
+    def detect(self, transmission: Tensor, noise: Noise) -> Tensor:
         """Count photons: Poisson noise, leftover scatter and electronic noise.
 
         Args:
             transmission: share of the signal (slice, angle, detector).
-            generator: source of randomness, on the CPU.
+            noise: of the same shape.
 
         Returns:
             Share of the signal as measured, at least one photon's worth.
         """
         a = self.acquisition
-        spread = torch.randn(transmission.shape[0], 1, 1, generator=generator) * a.scatter_spread
-        scatter = (a.scatter_counts * spread.exp()).to(transmission.device)
-        expected = (transmission * a.photons + scatter).cpu()
-        counts = torch.poisson(expected, generator=generator)
-        counts += torch.randn(counts.shape, generator=generator) * a.electronic_counts
+        expected = transmission.cpu() * a.photons + noise.scatter
+        few = torch.poisson(expected.clamp(max=_FEW_PHOTONS), generator=torch.Generator().manual_seed(noise.seed))
+        counts = torch.where(expected < _FEW_PHOTONS, few, expected + expected.sqrt() * noise.quanta)
+        counts += noise.electronics * a.electronic_counts
         # A reading of zero or below has no logarithm; scanners clamp it to the smallest countable signal.
         return (counts.clamp_(min=1.0) / a.photons).to(transmission.device)
 

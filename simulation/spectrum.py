@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class Spectrum:
         return np.asarray(np.exp(-np.outer(lengths_mm, attenuation)) @ self.signal)
 
 
+@lru_cache(maxsize=32)  # takes a third of a second, and training asks for the same few thousands of times
 def tube_spectrum(kvp: float, *, aluminium_mm: float = 6.0, bins: int = 12) -> Spectrum:
     """Model a tungsten tube with an energy-integrating detector (spekpy, Poludniowski et al., Med Phys 2021).
 

@@ -7,7 +7,7 @@ simulated and evaluated by the same commands.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Protocol
@@ -28,6 +28,8 @@ class SimulatedCase:
         excluded: bool (z, y, x) for each judged role: voxels that are not judged (metal and a margin, padding).
         slices: indices of the slices that hold an artefact; only these are judged.
         description: what was simulated, in a few words.
+        floor: for judged roles, the same acquisition without what causes the artefact: its error is noise. Empty where
+            it is not known.
     """
 
     artefact: Mapping[str, Volume]
@@ -35,6 +37,7 @@ class SimulatedCase:
     excluded: Mapping[str, BoolArray]
     slices: tuple[int, ...]
     description: str
+    floor: Mapping[str, Volume] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

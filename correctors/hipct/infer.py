@@ -14,13 +14,14 @@ from torch import Tensor
 from correctors.common.attenuation import AIR_HU
 from correctors.common.device import resolve_device
 from correctors.hipct import harm, refusals
+from correctors.hipct.best import Best
 from correctors.hipct.body import body_mask
 from correctors.hipct.classical import Classical
 from correctors.hipct.inpainting import Inpainting
 from correctors.hipct.li import linear
 from correctors.hipct.nmar import normalised
 from correctors.hipct.report import no_metal_reason, warnings_of
-from correctors.hipct.scene import Scene, make_scene, window
+from correctors.hipct.scene import Restored, Scene, make_scene, window
 from correctors.hipct.segmentation import Segmentation, segment
 from dicom_node.contracts import (
     BoolArray,
@@ -37,7 +38,8 @@ from dicom_node.contracts import (
 from dicom_node.errors import WeightsError
 from simulation.projector import ParallelGeometry, ParallelProjector
 
-Method = Callable[[Scene], Tensor]
+Method = Callable[[Scene], Tensor | Restored]
+"""Corrected images, metal not put back; or with the metal as the method has it."""
 CLASSICAL: Mapping[str, Callable[[], Method]] = {
     "li": lambda: linear,
     "nmar": lambda: normalised,
@@ -75,7 +77,7 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
     elif weights is None:
         raise WeightsError(f"hipct/{method} needs a weights package, and none is installed: train one")
     else:
-        chosen = Inpainting.load(weights, on)
+        chosen = Best.load(weights, on) if method == "best" else Inpainting.load(weights, on)
     wanted = str(parameters["segmentation"])
     return HipCt(
         method=chosen,
@@ -89,9 +91,10 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
 
 @dataclass(frozen=True, eq=False)
 class _Done:
-    """One corrected slice: (y, x) [HU] and whether it was kept as it was because the correction did harm."""
+    """One corrected slice: (y, x) [HU], its metal, and whether it was kept as it was because correction did harm."""
 
     pixels: FloatArray
+    metal: BoolArray
     harmful: bool
 
 
@@ -160,14 +163,14 @@ class HipCt:
         return self._assemble(volume, found, padding)
 
     def _assemble(self, volume: Volume, found: Segmentation, padding: list[BoolArray]) -> Correction:
-        pixels = volume.pixels.copy()
+        pixels, metal = volume.pixels.copy(), found.metal.copy()
         if isinstance(self._method, Inpainting):
             self._method.begin_series(volume)
         harmful: list[int] = []
         for start in range(0, len(found.slices), SLICES_AT_ONCE):
             batch = found.slices[start : start + SLICES_AT_ONCE]
             for z, done in zip(batch, self._batch(volume, found, batch, padding[start:]), strict=True):
-                pixels[z] = done.pixels
+                pixels[z], metal[z] = done.pixels, done.metal
                 if done.harmful:
                     harmful.append(z)
         if len(harmful) == len(found.slices):
@@ -180,10 +183,10 @@ class HipCt:
         return Correction(
             changed=True,
             volumes={"ct": volume.with_pixels(pixels)},
-            masks={"metal": Mask("ct", found.metal, "Metal implant")},
+            masks={"metal": Mask("ct", metal, "Metal implant")},
             maps={"change": ParameterMap("ct", change, Units.HU, "Change of CT number by the correction")},
             quality={
-                "metal_voxels": tuple(float(found.metal[z].sum()) for z in count),
+                "metal_voxels": tuple(float(metal[z].sum()) for z in count),
                 "largest_change_hu": tuple(float(np.abs(change[z]).max()) for z in count),
                 "mean_change_hu": tuple(float(change[z].mean(dtype=np.float64)) for z in count),
             },
@@ -209,17 +212,20 @@ class HipCt:
             pixel_mm,
         )
         with torch.no_grad():
-            corrected = self._method(scene).cpu().numpy()
+            made = self._method(scene)
+        restored = made if isinstance(made, Restored) else Restored(made, scene.metal)
+        corrected, metal = restored.images.cpu().numpy(), restored.metal.cpu().numpy()
         done = []
         for number, (z, original) in enumerate(zip(batch, originals, strict=True)):
-            one = corrected[number][window(scene.projector.geometry.n_pixels, original.shape)]
+            at = window(scene.projector.geometry.n_pixels, original.shape)
+            one, kept = corrected[number][at], metal[number][at]
             # Nothing may leave the range of the source's values, or the derived instance could not hold it.
             one = np.clip(one, min(-1024.0, float(original.min())), max(3071.0, float(original.max())))
-            one = np.where(found.metal[z] | padding[number], original, one).astype(np.float32)
+            one = np.where(kept | padding[number], original, one).astype(np.float32)
             region = harm.judged_region(original, one, found.metal[z], pixel_mm)
             before = harm.streak_level(original, region, pixel_mm)
             worse = harm.is_harm(before, harm.streak_level(one, region, pixel_mm))
-            done.append(_Done(original if worse else one, worse))
+            done.append(_Done(original, found.metal[z], True) if worse else _Done(one, kept, False))
         return done
 
     def _projector_for(self, side: int, pixel_mm: float) -> ParallelProjector:

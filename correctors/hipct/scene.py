@@ -88,6 +88,19 @@ class Scene:
         return self.images + change - torch.where(self.shadow, 1.0, 1.0 - kept) * fine
 
 
+@dataclass(frozen=True, eq=False)
+class Restored:
+    """What a method made of a scene.
+
+    Attributes:
+        images: (batch, y, x) [HU], metal not put back.
+        metal: bool (batch, y, x), voxels whose own values are to stay.
+    """
+
+    images: Tensor
+    metal: Tensor
+
+
 def make_scene(
     projector: ParallelProjector, device: str, slices: list[FloatArray], metal: list[BoolArray], pixel_mm: float
 ) -> Scene:

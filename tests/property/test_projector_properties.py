@@ -41,6 +41,22 @@ def test_adjoint_is_the_transpose(geometry: ParallelGeometry, seed: int) -> None
     assert abs(inner(forward, sinogram) - inner(image, adjoint)) <= 1e-6 * scale
 
 
+@given(geometries, seeds, st.floats(0.2, 5.0))
+@settings(max_examples=30, deadline=None)
+def test_a_resized_projector_is_one_of_that_pixel_size(geometry: ParallelGeometry, seed: int, pixel_mm: float) -> None:
+    resized = ParallelProjector(geometry).resized(pixel_mm)
+    fresh = ParallelProjector(resized.geometry)
+    image = noise(1, geometry.n_pixels, geometry.n_pixels, seed=seed)
+    sinogram = noise(1, geometry.n_angles, geometry.detectors, seed=seed)
+    assert resized.geometry.pixel_mm == pixel_mm
+    assert resized.geometry.detectors == geometry.detectors
+    for name, values in (("forward", image), ("adjoint", sinogram), ("fbp", sinogram)):
+        wanted = getattr(fresh, name)(values)
+        torch.testing.assert_close(
+            getattr(resized, name)(values), wanted, rtol=1e-4, atol=1e-4 * float(wanted.abs().max())
+        )
+
+
 @given(geometries, seeds, st.floats(-3, 3))
 @settings(max_examples=30, deadline=None)
 def test_linearity(geometry: ParallelGeometry, seed: int, factor: float) -> None:

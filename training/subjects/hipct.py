@@ -142,6 +142,7 @@ class HipCtSubject:
             excluded={"ct": _excluded(metal, volume)},
             slices=slices,
             description=f"{description}, slices {slices[0] + 1} to {slices[-1] + 1}",
+            floor={"ct": made.floor},
         )
 
     def judge(self, artefact: Mapping[str, Volume], truth: Mapping[str, Volume]) -> SimulatedCase:
@@ -192,12 +193,12 @@ def _crude(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -
             offsets -= shift[1] * np.asarray(volume.geometry.column_direction)
             disc |= np.linalg.norm(offsets, axis=-1) <= rng.uniform(*CRUDE_DIAMETER_MM) / 2
 
-    def fill(slices: Tensor, projector: ParallelProjector) -> tuple[Tensor, Tensor, Tensor]:
+    def fill(slices: Tensor, projector: ParallelProjector) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         metal = torch.zeros(slices.shape, dtype=torch.bool)
         top, left = (slices.shape[1] - height) // 2, (slices.shape[2] - width) // 2
         metal[:, top : top + height, left : left + width] = torch.from_numpy(discs)
         full = torch.full_like(slices, SCALE_HU[1])
-        return crude_metal(slices, metal, projector), torch.where(metal, full, slices), metal
+        return crude_metal(slices, metal, projector), torch.where(metal, full, slices), metal, slices
 
     return replaced(
         volume, here, fill, range_hu=CRUDE_RANGE_HU

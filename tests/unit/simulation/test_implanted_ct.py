@@ -33,19 +33,20 @@ def test_slices_come_back_to_their_place_on_any_grid(rows: int, columns: int) ->
     def change(slices, projector):
         assert slices.shape == (2, projector.geometry.n_pixels, projector.geometry.n_pixels)
         assert projector.geometry.n_pixels % 2 == 0
-        return slices + 1.5, slices, slices > 400
+        return slices + 1.5, slices, slices > 400, slices + 0.6
 
     made = replaced(given, slice(1, 3), change, angles=8)
     assert np.array_equal(made.artefact.pixels[0], given.pixels[0])
     assert np.array_equal(made.truth.pixels[1:], np.rint(given.pixels[1:]))
     assert np.array_equal(made.artefact.pixels[1:], np.rint(given.pixels[1:] + 1.5))
+    assert np.array_equal(made.floor.pixels[1:], np.rint(given.pixels[1:] + 0.6))
     assert [tuple(int(i) for i in index) for index in np.argwhere(made.metal)] == [(1, 2, 3)]
 
 
 def test_new_slices_are_clipped_to_their_range() -> None:
     def change(slices, projector):
         metal = torch.zeros(slices.shape, dtype=torch.bool)
-        return slices + 1e5, slices - 1e5, metal
+        return slices + 1e5, slices - 1e5, metal, slices
 
     twelve = replaced(volume(20, 20), slice(0, 1), change, angles=8)
     assert (twelve.artefact.pixels[0].max(), twelve.truth.pixels[0].min()) == (3071, -1024)
@@ -65,7 +66,7 @@ def test_what_is_not_measured_is_air_to_the_scanner_and_stays_as_it_was() -> Non
 
     def change(slices, projector):
         seen.append(slices.clone())
-        return slices + 100, slices, torch.ones(slices.shape, dtype=torch.bool)
+        return slices + 100, slices, torch.ones(slices.shape, dtype=torch.bool), slices
 
     made = replaced(given, slice(0, 1), change, angles=8)
     assert (seen[0][0, 0] == -1000).all() and (seen[0][0, -1] == -1000).all()

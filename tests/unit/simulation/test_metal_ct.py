@@ -127,10 +127,34 @@ def test_polyethylene_is_no_metal(simulate, scanner: Scanner) -> None:
     assert float(result.truth[0, 64, 37]) == pytest.approx(reference_hu(UHMWPE, scanner), abs=1)
 
 
+@pytest.mark.parametrize("chain", list(Chain))
+def test_the_floor_is_the_same_acquisition_without_metal(simulate, chain: Chain) -> None:
+    made, other = (
+        simulate({material: disc(-85, 0, 20)}, seed=3, chain=chain, photons=1e6) for material in (COCRMO, TI6AL4V)
+    )
+    nothing = simulate({COCRMO: torch.zeros(1, SIZE, SIZE)}, seed=3, chain=chain, photons=1e6)
+    assert torch.equal(made.floor, other.floor)
+    assert torch.equal(nothing.floor, nothing.artefact)
+    assert torch.equal(made.floor, nothing.floor)
+    assert float((made.floor - nothing.truth).std()) > 1.0
+
+
+@pytest.mark.parametrize("photons", [10.0, 29.0, 31.0, 1e3])
+def test_counts_have_the_noise_of_photons_and_electronics(photons: float) -> None:
+    scanner = Scanner(Acquisition(photons=photons, scatter_counts=0.0, electronic_counts=2.0))
+    whole = torch.ones(1, 300, 300)
+    noise = scanner.noise((1, 300, 300), torch.Generator().manual_seed(1))
+    counts = scanner.detect(whole, noise) * photons
+    assert float(counts.mean()) == pytest.approx(photons, rel=0.01)
+    assert float(counts.var()) == pytest.approx(photons + 4.0, rel=0.04)
+    assert torch.equal(scanner.detect(whole, noise), scanner.detect(whole, noise))
+
+
 def test_scatter_varies_between_slices(scanner: Scanner) -> None:
     dark = torch.zeros(4, 50, 50)
     only_scatter = Scanner(Acquisition(scatter_counts=1e4, scatter_spread=0.5, electronic_counts=0))
-    levels = only_scatter.detect(dark, torch.Generator().manual_seed(0)).mean(dim=(1, 2))
+    noise = only_scatter.noise((4, 50, 50), torch.Generator().manual_seed(0))
+    levels = only_scatter.detect(dark, noise).mean(dim=(1, 2))
     assert float(levels.max() / levels.min()) > 1.2
 
 

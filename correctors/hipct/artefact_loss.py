@@ -1,0 +1,165 @@
+"""The loss of method `best`, shared by training and by adaptation to a patient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from correctors.hipct.best import predicted
+from correctors.hipct.evidence import SCALE_HU, Evidence, look_again
+from correctors.hipct.examples import METAL_SHARE, Example
+from correctors.hipct.scene import Scene
+from simulation.projector import ParallelProjector
+
+FAR_HU, RIM_HU, NEAR_HU = 25.0, 1500.0, 350.0
+"""Typical errors of normalised interpolation far from metal, in its rim and near it [HU]."""
+RIM_PIXELS, NEAR_PIXELS = 1.5, 6.0
+"""How fast they fall with the distance from metal [pixels]."""
+AIR_WEIGHT = 0.3
+"""Of voxels outside the patient: nobody looks there, but the errors count in figures."""
+AIR_HU = -700.0
+ROBUST = 3.0
+"""Errors beyond so many typical ones count linearly: a few starved slices must not rule the rest."""
+SHARE_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Which part of a slice is learnt from, and how it lies.
+
+    Attributes:
+        top, left: first row and column; even, as the network works on pairs of pixels.
+        side: rows and columns.
+        turns: quarter turns.
+        mirrored: whether it is mirrored before.
+        again: whether it is learnt from in the second pass, with the network's own first result.
+    """
+
+    top: int
+    left: int
+    side: int
+    turns: int
+    mirrored: bool
+    again: bool
+
+    def of(self, values: Tensor) -> Tensor:
+        """The part of (y, x)."""
+        part = values[self.top : self.top + self.side, self.left : self.left + self.side]
+        return torch.rot90(part.flip(-1) if self.mirrored else part, self.turns, (-2, -1))
+
+
+@dataclass(frozen=True, eq=False)
+class ArtefactBatch:
+    """Whole slices on a device, and the crops of them that are learnt from.
+
+    Attributes:
+        evidence: what the network is shown in its first pass.
+        wanted: (batch, y, x) [HU].
+        share: (batch, y, x), share of metal.
+        typical: (batch, y, x), typical error there [HU].
+        crops: one for each slice, of one size.
+    """
+
+    evidence: Evidence
+    wanted: Tensor
+    share: Tensor
+    typical: Tensor
+    crops: tuple[Crop, ...]
+
+
+def stacked(examples: Sequence[Example], crops: Sequence[Crop], device: torch.device) -> ArtefactBatch:
+    """Put examples of equal size on a device."""
+    away = _tensor([e.away for e in examples], device).float() / 4
+    return ArtefactBatch(
+        evidence_of(examples, device),
+        wanted=_tensor([e.wanted for e in examples], device).float(),
+        share=_tensor([e.share for e in examples], device).float() / 255,
+        typical=FAR_HU + RIM_HU * torch.exp(-away / RIM_PIXELS) + NEAR_HU * torch.exp(-away / NEAR_PIXELS),
+        crops=tuple(crops),
+    )
+
+
+def evidence_of(examples: Sequence[Example], device: torch.device) -> Evidence:
+    """What the network is shown of examples in its first pass."""
+    estimate = _tensor([e.estimate for e in examples], device).float()
+    return Evidence(
+        slices=_tensor([e.slices for e in examples], device).float(),
+        estimate=estimate,
+        previous=estimate,
+        likely=_tensor([e.metal for e in examples], device).float(),
+        shadow=_tensor([e.shadow for e in examples], device),
+        streaks=_tensor([e.streaks for e in examples], device).float(),
+    )
+
+
+def scene_of(evidence: Evidence, projector: ParallelProjector) -> Scene:
+    """The scene that evidence was gathered from."""
+    return Scene(projector, evidence.slices, evidence.metal, evidence.shadow)
+
+
+def artefact_loss(network: nn.Module, batch: ArtefactBatch, projector: ParallelProjector) -> Tensor:
+    """Mean over the examples of `_losses`; for those of the second pass the first is run without gradient.
+
+    Args:
+        network: maps (batch, channel, y, x) to (batch, 2, y, x): change [kHU] and the metal's logit.
+        batch: examples.
+        projector: of the slices' grid.
+    """
+    seen = _seen(getattr(network, "module", network), batch, projector)
+    evidence = Evidence(*(_cropped(getattr(seen, field.name), batch.crops) for field in fields(Evidence)))
+    wanted, share, typical = (_cropped(values, batch.crops) for values in (batch.wanted, batch.share, batch.typical))
+    out = network(evidence.channels().contiguous(memory_format=torch.channels_last)).float()
+    return _losses(evidence, out, wanted, share, typical).mean()
+
+
+def _seen(network: nn.Module, batch: ArtefactBatch, projector: ParallelProjector) -> Evidence:
+    """What the network is shown of each slice, in the pass that it is learnt from in."""
+    again = torch.tensor([crop.again for crop in batch.crops], device=batch.wanted.device)
+    if not bool(again.any()):
+        return batch.evidence
+    first = Evidence(*(getattr(batch.evidence, field.name)[again] for field in fields(Evidence)))
+    with torch.no_grad():
+        result, likely = predicted(network, first)
+        with torch.autocast(result.device.type, enabled=False):
+            second = look_again(scene_of(first, projector), first, result, likely)
+    merged = {}
+    for field in fields(Evidence):
+        values = getattr(batch.evidence, field.name).clone()
+        values[again] = getattr(second, field.name)
+        merged[field.name] = values
+    return replace(batch.evidence, **merged)
+
+
+def _losses(evidence: Evidence, out: Tensor, wanted: Tensor, share: Tensor, typical: Tensor) -> Tensor:
+    """Squared error outside metal over its typical size, linear for large ones, and that of the metal's outline.
+
+    Divided once by the typical error, not squared: voxels near metal are few, and must count for more than their
+    number.
+
+    Returns:
+        (batch,).
+    """
+    error = evidence.base + SCALE_HU * out[:, 0] - wanted
+    relative = (error / typical).abs()
+    size = torch.where(relative < ROBUST, relative.square(), 2 * ROBUST * relative - ROBUST**2)
+    weight = torch.where(wanted < AIR_HU, AIR_WEIGHT, 1.0) * (share < METAL_SHARE)
+    images = (size * typical * weight).mean(dim=(1, 2)) / SCALE_HU
+    near = functional.max_pool2d(((evidence.likely > 0) | (share > 0))[:, None].float(), 7, 1, 3)[:, 0]
+    metal = (share >= METAL_SHARE).float()
+    outline = functional.binary_cross_entropy_with_logits(out[:, 1], metal, reduction="none")
+    outlines = (outline * near).sum(dim=(1, 2)) / near.sum(dim=(1, 2)).clamp(min=1)
+    return images + SHARE_WEIGHT * outlines
+
+
+def _cropped(values: Tensor, crops: Sequence[Crop]) -> Tensor:
+    return torch.stack([crop.of(one) for one, crop in zip(values, crops, strict=True)])
+
+
+def _tensor(arrays: Sequence[NDArray[np.generic]], device: torch.device) -> Tensor:
+    return torch.from_numpy(np.stack(arrays)).to(device)

@@ -1,0 +1,110 @@
+"""Method `best`: metal's rays replaced with a prior, and what is left of the artefact predicted by an image network.
+
+It does so twice: the first result is the prior of the second. The network sees the whole slice, so its reach spans
+every trace; it starts from a sinogram correction that keeps all rays beside metal, and predicts a change. It also says
+which of the dense voxels are metal: blooming around cobalt is given back to the tissue. It was trained against the same
+acquisition without metal, noise and all, so it gains nothing by smoothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from correctors.common.weights import load_network
+from correctors.hipct.artefact_network import ArtefactUnet
+from correctors.hipct.evidence import METAL_FROM, SCALE_HU, Evidence, coarse_geometry, gather, look_again
+from correctors.hipct.scene import Restored, Scene
+from dicom_node.errors import WeightsError
+from simulation.projector import ParallelProjector
+
+NETWORKS: Mapping[str, type[nn.Module]] = {"ArtefactUnet": ArtefactUnet}
+OUTPUTS = 2
+"""Change of the image, and whether a voxel is metal (logit)."""
+PASSES = 2
+EVIDENCE = "slice, estimate, previous, metal, shadow, streaks"
+"""What the channels are; a package that says otherwise was trained for another version."""
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What the network's images are, kept in its weights package."""
+
+    evidence: str = EVIDENCE
+    scale_hu: float = SCALE_HU
+
+    def as_mapping(self) -> dict[str, Any]:
+        """As kept in `model.yaml` under `inputs`."""
+        return {"evidence": self.evidence, "scale_hu": self.scale_hu}
+
+
+class Best:
+    """The network on one device, with the half-resolution projector of the last grid."""
+
+    def __init__(self, network: nn.Module, device: str) -> None:
+        self._network = network
+        self._device = device
+        self._coarse: ParallelProjector | None = None
+
+    @classmethod
+    def load(cls, package: Path, device: str) -> Best:
+        """Load a weights package.
+
+        Raises:
+            WeightsError: it is of another architecture, or for other inputs.
+        """
+        loaded = load_network(package, NETWORKS, device)
+        if dict(loaded.inputs) != Conventions().as_mapping():
+            raise WeightsError(f"{package}: the weights are for other inputs than this version of hipct/best makes")
+        return cls(loaded.network, device)
+
+    def __call__(self, scene: Scene) -> Restored:
+        """Correct.
+
+        Args:
+            scene: slices with metal.
+        """
+        return corrected(self._network, scene, gather(scene, self._coarse_for(scene)))
+
+    def _coarse_for(self, scene: Scene) -> ParallelProjector:
+        geometry = coarse_geometry(scene.projector.geometry)
+        if self._coarse is None or self._coarse.geometry != geometry:
+            self._coarse = None
+            self._coarse = ParallelProjector(geometry, self._device)
+        return self._coarse
+
+
+def corrected(network: nn.Module, scene: Scene, evidence: Evidence, passes: int = PASSES) -> Restored:
+    """Run the network on whole slices.
+
+    Args:
+        network: maps (batch, channel, y, x) to (batch, 2, y, x); has `multiple`.
+        scene: slices with metal.
+        evidence: `gather` of it.
+        passes: how often.
+    """
+    result, likely = predicted(network, evidence)
+    for _ in range(passes - 1):
+        evidence = look_again(scene, evidence, result, likely)
+        result, likely = predicted(network, evidence)
+    return Restored(result, likely > METAL_FROM)
+
+
+def predicted(network: nn.Module, evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """One pass: images without metal put back [HU], and how likely each voxel is metal; both (batch, y, x)."""
+    channels = evidence.channels()
+    multiple = int(getattr(network, "multiple", 1))
+    height, width = channels.shape[-2:]
+    padded = functional.pad(channels, (0, -width % multiple, 0, -height % multiple), mode="replicate")
+    half = torch.autocast("cuda", dtype=torch.float16, enabled=channels.device.type == "cuda")
+    with half:
+        out = network(padded.contiguous(memory_format=torch.channels_last))
+    out = out[..., :height, :width].float()
+    # Only what was segmented can be metal: the network takes blooming away, and finds no implants of its own.
+    return evidence.base + SCALE_HU * out[:, 0], out[:, 1].sigmoid() * (evidence.likely > 0)
