@@ -20,9 +20,10 @@ from correctors.hipct.classical import Classical
 from correctors.hipct.inpainting import Inpainting
 from correctors.hipct.li import linear
 from correctors.hipct.nmar import normalised
-from correctors.hipct.report import no_metal_reason, warnings_of
+from correctors.hipct.report import Kept, no_metal_reason, warnings_of
 from correctors.hipct.scene import Restored, Scene, make_scene, window
 from correctors.hipct.segmentation import Segmentation, segment
+from correctors.hipct.starvation import is_starved
 from dicom_node.contracts import (
     BoolArray,
     Correction,
@@ -153,26 +154,35 @@ class HipCt:
         if not found.slices:
             return Correction(changed=False, reason=no_metal_reason(found))
         padding = [_unmeasured(volume, z) for z in found.slices]
-        for z, unmeasured in zip(found.slices, padding, strict=True):
-            cut = refusals.cut_fraction(volume.pixels[z], body_mask(volume.pixels[z]), unmeasured)
-            if cut > refusals.LARGEST_CUT_FRACTION:
-                raise CorrectionRefused(
-                    f"the field of view cuts {100 * cut:.0f} % of the patient's outline in slice {z + 1}, which holds "
-                    "metal: its projections are incomplete"
-                )
-        return self._assemble(volume, found, padding)
+        shares = [
+            refusals.cut_fraction(volume.pixels[z], body_mask(volume.pixels[z]), unmeasured)
+            for z, unmeasured in zip(found.slices, padding, strict=True)
+        ]
+        cut = tuple(z for z, share in zip(found.slices, shares, strict=True) if share > refusals.LARGEST_CUT_FRACTION)
+        if len(cut) == len(found.slices):
+            raise CorrectionRefused(
+                f"the field of view cuts {100 * min(shares):.0f} % or more of the patient's outline in every slice "
+                f"with metal ({len(cut)}): their projections are incomplete"
+            )
+        whole = [gap for z, gap in zip(found.slices, padding, strict=True) if z not in cut]
+        return self._assemble(volume, found.without(cut), whole, cut)
 
-    def _assemble(self, volume: Volume, found: Segmentation, padding: list[BoolArray]) -> Correction:
+    def _assemble(
+        self, volume: Volume, found: Segmentation, padding: list[BoolArray], cut: tuple[int, ...]
+    ) -> Correction:
         pixels, metal = volume.pixels.copy(), found.metal.copy()
         if isinstance(self._method, Inpainting):
             self._method.begin_series(volume)
         harmful: list[int] = []
+        starved: list[int] = []
         for start in range(0, len(found.slices), SLICES_AT_ONCE):
             batch = found.slices[start : start + SLICES_AT_ONCE]
             for z, done in zip(batch, self._batch(volume, found, batch, padding[start:]), strict=True):
                 pixels[z], metal[z] = done.pixels, done.metal
                 if done.harmful:
                     harmful.append(z)
+                elif is_starved(volume.pixels[z], done.pixels, done.metal):
+                    starved.append(z)
         if len(harmful) == len(found.slices):
             return Correction(
                 changed=False,
@@ -195,7 +205,7 @@ class HipCt:
                 "corrected_slices": float(len(found.slices) - len(harmful)),
                 "metal_threshold_hu": found.threshold_hu,
             },
-            warnings=warnings_of(found, harmful),
+            warnings=warnings_of(found, Kept(tuple(harmful), cut, tuple(starved))),
             device=self._device.split(":")[0],
         )
 

@@ -31,6 +31,8 @@ SPEC = CorrectorSpec(
         "let through, each weighed by its reliability",
         "nmar": "Normalised interpolation in the metal trace (Meyer 2010)",
         "li": "Linear interpolation in the metal trace (Kalender 1987)",
+        "best": "Metal trace replaced with a prior, what is left of the artefact predicted by a network that learnt it "
+        "from simulated implants, and blooming given back to the tissue",
         "paper": "Metal trace of the sinogram inpainted by a small network that learnt it from other patients",
     },
     default_method="classical",

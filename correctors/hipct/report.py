@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from correctors.hipct.segmentation import Segmentation, Verdict
 
@@ -20,12 +21,27 @@ def no_metal_reason(found: Segmentation) -> str:
     return f"no metal implant: dense objects found were {parts}"
 
 
-def warnings_of(found: Segmentation, harmful: Sequence[int]) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class Kept:
+    """Slices with metal that need a word; indices from 0.
+
+    Attributes:
+        harmful: kept unchanged because the correction made them worse.
+        cut: kept unchanged because the field of view cuts the patient there.
+        starved: corrected, but the dark bands of starved rays hold no measured anatomy.
+    """
+
+    harmful: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
+    starved: tuple[int, ...] = ()
+
+
+def warnings_of(found: Segmentation, kept: Kept) -> tuple[str, ...]:
     """Sentences to keep with the derived series.
 
     Args:
         found: the segmentation.
-        harmful: slice indices kept unchanged because the correction made them worse.
+        kept: slices that need a word.
 
     Returns:
         Warnings; empty when there is nothing to mind.
@@ -38,12 +54,42 @@ def warnings_of(found: Segmentation, harmful: Sequence[int]) -> tuple[str, ...]:
             f"{len(large)} metal object(s) have a cross-section over {LARGE_MM2:.0f} mm2: anatomy within about "
             "a centimetre of them is mostly interpolated"
         )
-    if harmful:
-        numbers = ", ".join(str(z + 1) for z in harmful)
+    if kept.harmful:
         sentences.append(
-            f"slice(s) {numbers} hold metal but were kept unchanged: the correction would have added streaks"
+            f"slice(s) {_numbers(kept.harmful)} hold metal but were kept unchanged: the correction would have added "
+            "streaks"
+        )
+    if kept.cut:
+        sentences.append(
+            f"slice(s) {_numbers(kept.cut)} hold metal but were kept unchanged: the field of view cuts the patient "
+            "there, so that projections are incomplete"
+        )
+    if kept.starved:
+        sentences.append(
+            f"slice(s) {_numbers(kept.starved)}: hardly a photon passed the metal; what stands in place of the dark "
+            "bands is estimated, not measured"
+        )
+    elsewhere = [one for one in found.objects if one.verdict is Verdict.ELSEWHERE]
+    if elsewhere:
+        places = "; ".join(
+            f"slices {one.slices[0] + 1} to {one.slices[1] + 1}, {one.largest_area_mm2:.0f} mm2"
+            for one in elsewhere[:5]
+        )
+        sentences.append(
+            f"{len(elsewhere)} metal object(s) that are in no hip were left alone, with their artefacts ({places})"
         )
     contrast = sum(one.verdict is Verdict.NOT_METAL for one in found.objects)
     if contrast:
         sentences.append(f"{contrast} dense object(s) were taken for calcification or contrast medium and left alone")
     return tuple(sentences)
+
+
+def _numbers(slices: Sequence[int]) -> str:
+    """Slice numbers from 1, runs joined."""
+    runs: list[list[int]] = []
+    for z in sorted(slices):
+        if runs and z == runs[-1][1] + 1:
+            runs[-1][1] = z
+        else:
+            runs.append([z, z])
+    return ", ".join(f"{a + 1}" if a == b else f"{a + 1} to {b + 1}" for a, b in runs)

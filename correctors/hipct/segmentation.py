@@ -6,7 +6,8 @@ Scanners that store 12 bits clip metal at 3071 HU, so a threshold also takes in 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -25,6 +26,10 @@ RIM_HU = 1800.0
 SHADOW_HU = 2500.0
 """Rim whose rays count as disturbed [HU]; taking in more costs anatomy that interpolation must then guess."""
 LONGEST_RIM_MM = 2.5
+MIDLINE_MM = 40.0
+"""Metal whose middle is nearer to the patient's midline than this is in no hip [mm]."""
+NARROWEST_PELVIS_MM = 200.0
+"""A patient narrower than this is shown at head, neck or limb [mm]."""
 FULL_METAL_HU = 3000.0
 """A voxel next to tissue that is at least so dense is mostly metal, also under a 12-bit ceiling [HU]."""
 
@@ -36,6 +41,7 @@ class Verdict(StrEnum):
     SPECK = "too small for an implant"
     NOT_METAL = "not dense enough in its middle: calcification or contrast medium"
     OUTSIDE = "outside the patient: table, wire or marker"
+    ELSEWHERE = "metal, but not in a hip: near the midline (spine, sacrum, symphysis) or not in a pelvis"
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,12 @@ class Segmentation:
         """Indices of the slices with metal."""
         return tuple(int(z) for z in np.flatnonzero(self.metal.any(axis=(1, 2))))
 
+    def without(self, slices: Sequence[int]) -> Segmentation:
+        """The same with no metal in some slices."""
+        metal = self.metal.copy()
+        metal[list(slices)] = False
+        return replace(self, metal=metal)
+
 
 def segment(volume: Volume, *, method: str, threshold_hu: float, smallest_mm2: float) -> Segmentation:
     """Find the implants of a series.
@@ -97,10 +109,14 @@ def segment(volume: Volume, *, method: str, threshold_hu: float, smallest_mm2: f
         # Streaks and dense bone can pull the boundary down; below this it would take in bone.
         threshold = max(found, RIM_HU)
     row_mm, column_mm = volume.geometry.pixel_spacing_mm
+    # Where the patient's left and right lie in the image: along its rows unless it is turned.
+    across = 1 if abs(volume.geometry.row_direction[0]) >= abs(volume.geometry.column_direction[0]) else 0
     objects: list[DenseObject] = []
     bodies: dict[int, BoolArray] = {}
     for parts in _connected(pixels, threshold):
         dense = _judge(pixels, parts, bodies, row_mm * column_mm, smallest_mm2)
+        if dense.verdict is Verdict.IMPLANT and not _in_hip(parts, bodies, across, (row_mm, column_mm)[across]):
+            dense = replace(dense, verdict=Verdict.ELSEWHERE)
         objects.append(dense)
         if dense.verdict is Verdict.IMPLANT:
             for z, rows, columns in parts:
@@ -219,6 +235,19 @@ def _in_body(pixels: FloatArray, parts: list[Part], bodies: dict[int, BoolArray]
         inside += int(bodies[z][rows, columns].sum())
         total += len(rows)
     return bool(2 * inside >= total)
+
+
+def _in_hip(parts: list[Part], bodies: dict[int, BoolArray], across: int, pixel_mm: float) -> bool:
+    """Whether an object lies beside the midline of something as wide as a pelvis; the median over its slices."""
+    offsets, widths = [], []
+    for z, rows, columns in parts:
+        extent = np.flatnonzero(bodies[z].any(axis=1 - across))
+        if len(extent) == 0:
+            continue
+        middle = (extent[0] + extent[-1]) / 2
+        offsets.append(abs(float(np.mean((rows, columns)[across])) - middle) * pixel_mm)
+        widths.append((extent[-1] - extent[0] + 1) * pixel_mm)
+    return bool(offsets) and np.median(offsets) >= MIDLINE_MM and np.median(widths) >= NARROWEST_PELVIS_MM
 
 
 def _small_holes(mask: BoolArray) -> BoolArray:

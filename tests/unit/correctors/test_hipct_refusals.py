@@ -97,6 +97,24 @@ def test_patient_cut_by_the_field_of_view() -> None:
     assert "field of view" in reason(volume([shifted]))
 
 
+def test_slices_that_the_field_of_view_cuts_are_kept_and_told_where_others_are_whole() -> None:
+    shifted = np.roll(metal_slice(), 60, axis=0)
+    given = volume([shifted, metal_slice(), shifted])
+    outcome = corrector().correct({"ct": given})
+    assert outcome.changed
+    assert np.array_equal(outcome.volumes["ct"].pixels[[0, 2]], given.pixels[[0, 2]])
+    assert not np.array_equal(outcome.volumes["ct"].pixels[1], given.pixels[1])
+    assert not outcome.masks["metal"].voxels[[0, 2]].any()
+    assert any(w.startswith("slice(s) 1, 3 ") and "field of view" in w for w in outcome.warnings)
+
+
+@pytest.mark.parametrize(("material", "both", "told"), [("cobalt", True, True), ("titanium", False, False)])
+def test_starved_slices_are_told(material: str, both: bool, told: bool) -> None:
+    scene = simulated(material, 18.0, both=both, photons=2e6)
+    outcome = corrector().correct({"ct": volume([scene.artefact[0].numpy()])})
+    assert any("photon" in warning for warning in outcome.warnings) == told
+
+
 def test_values_that_are_not_finite() -> None:
     broken = metal_slice().copy()
     broken[3, 4] = np.nan

@@ -44,6 +44,8 @@ def test_no_metal_is_invented_in_a_clean_series(method: str) -> None:
         ([blob(pelvis(), 101, 100, 12.0, 2700.0)], Verdict.NOT_METAL),
         ([blob(pelvis(), 185, 96, 4.0, 3071.0)], Verdict.OUTSIDE),
         ([blob(pelvis(), 101, 58, 6.0, 3071.0)], Verdict.IMPLANT),
+        ([blob(pelvis(), 120, 100, 6.0, 3071.0)], Verdict.ELSEWHERE),
+        ([np.where(np.abs(np.arange(SIDE) - 96) < 45, blob(pelvis(), 101, 70, 6.0, 3071.0), -1000)], Verdict.ELSEWHERE),
     ],
 )
 def test_dense_objects_are_told_apart(slices: list[np.ndarray], verdict: Verdict) -> None:
@@ -77,3 +79,19 @@ def test_streaks_do_not_tear_the_patient_apart() -> None:
     patient, expected = body_mask(torn), body_mask(clean)
     assert 2 * (patient & expected).sum() / (patient.sum() + expected.sum()) > 0.95
     assert any(one.verdict is Verdict.IMPLANT for one in found(volume([torn])).objects)
+
+
+def test_metal_of_the_spine_is_told_and_left_alone_where_a_hip_is_corrected() -> None:
+    hip = simulated("cobalt", 15.0).artefact[0].numpy()
+    spine = blob(pelvis(), 120, 97, 5.0, 3071.0)
+    given = volume([hip, spine, pelvis()])
+    outcome = corrector().correct({"ct": given})
+    assert outcome.changed
+    assert np.array_equal(outcome.volumes["ct"].pixels[1:], given.pixels[1:])
+    assert any("in no hip" in warning and "slices 2 to 2" in warning for warning in outcome.warnings)
+
+
+def test_a_series_with_metal_of_the_spine_only_is_unchanged_and_says_why() -> None:
+    outcome = corrector().correct({"ct": volume([blob(pelvis(), 120, 97, 5.0, 3071.0)])})
+    assert not outcome.changed
+    assert "spine" in outcome.reason
