@@ -28,6 +28,8 @@ NETWORKS: Mapping[str, type[nn.Module]] = {"ArtefactUnet": ArtefactUnet}
 OUTPUTS = 2
 """Change of the image, and whether a voxel is metal (logit)."""
 PASSES = 2
+TRAINED_MM = 1.0
+"""Pixels are about this large in training, within a quarter [mm]."""
 EVIDENCE = "slice, estimate, previous, metal, shadow, streaks"
 """What the channels are; a package that says otherwise was trained for another version."""
 
@@ -89,16 +91,26 @@ def corrected(network: nn.Module, scene: Scene, evidence: Evidence, passes: int 
         evidence: `gather` of it.
         passes: how often.
     """
-    result, likely = predicted(network, evidence)
+    shrink = max(1, round(TRAINED_MM / scene.pixel_mm))
+    result, likely = predicted(network, evidence, shrink)
     for _ in range(passes - 1):
         evidence = look_again(scene, evidence, result, likely)
-        result, likely = predicted(network, evidence)
+        result, likely = predicted(network, evidence, shrink)
     return Restored(result, likely > METAL_FROM)
 
 
-def predicted(network: nn.Module, evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """One pass: images without metal put back [HU], and how likely each voxel is metal; both (batch, y, x)."""
-    channels = evidence.channels()
+def predicted(network: nn.Module, evidence: Evidence, shrink: int = 1) -> tuple[Tensor, Tensor]:
+    """One pass of the network.
+
+    Args:
+        network: as for `corrected`.
+        evidence: of the slices.
+        shrink: so many pixels a side are shown to the network as one, where they are much finer than it knows.
+
+    Returns:
+        Images without metal put back [HU], and how likely each voxel is metal; both (batch, y, x).
+    """
+    channels = functional.avg_pool2d(evidence.channels(), shrink, ceil_mode=True)
     multiple = int(getattr(network, "multiple", 1))
     height, width = channels.shape[-2:]
     padded = functional.pad(channels, (0, -width % multiple, 0, -height % multiple), mode="replicate")
@@ -106,5 +118,8 @@ def predicted(network: nn.Module, evidence: Evidence) -> tuple[Tensor, Tensor]:
     with half:
         out = network(padded.contiguous(memory_format=torch.channels_last))
     out = out[..., :height, :width].float()
+    if shrink > 1:
+        wide = functional.interpolate(out, scale_factor=shrink, mode="bilinear", align_corners=False)
+        out = wide[..., : evidence.slices.shape[-2], : evidence.slices.shape[-1]]
     # Only what was segmented can be metal: the network takes blooming away, and finds no implants of its own.
     return evidence.base + SCALE_HU * out[:, 0], out[:, 1].sigmoid() * (evidence.likely > 0)

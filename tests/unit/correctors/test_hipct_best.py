@@ -97,6 +97,23 @@ def test_slices_of_any_size_go_through(height: int, width: int) -> None:
     assert result.shape == likely.shape == (1, height, width)
 
 
+@given(st.integers(1, 3), st.integers(70, 90))
+@settings(max_examples=6, deadline=None)
+def test_fine_pixels_are_shown_to_the_network_as_coarser_ones(shrink: int, side: int) -> None:
+    whole = gather(scene(), COARSE)
+    part = Evidence(*(getattr(whole, name)[:, 60 : 60 + side, :side] for name in vars(whole)))
+    fine = Evidence(
+        *(getattr(part, name).repeat_interleave(shrink, 1).repeat_interleave(shrink, 2) for name in vars(part))
+    )
+    with torch.no_grad():
+        coarse_result, fine_result = predicted(network(), part)[0], predicted(network(), fine, shrink)[0]
+    assert fine_result.shape == (1, side * shrink, side * shrink)
+    change = nn.functional.avg_pool2d(fine_result - fine.base, shrink)
+    wanted = coarse_result - part.base
+    # Interpolated between the coarser pixels, so alike, but not the same.
+    assert float(torch.corrcoef(torch.stack([change.flatten(), wanted.flatten()]))[0, 1]) > 0.8
+
+
 def test_sides_that_do_not_halve_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 8"):
         network()(torch.zeros(1, CHANNELS, 12, 16))
