@@ -109,11 +109,11 @@ class Examples:
     def _draw(self, number: int) -> Draw:
         rng = np.random.default_rng([_EXAMPLES, self._seed, number])
         at = int(np.searchsorted(self._edges, rng.random(), side="right"))
-        return Draw(self._anatomies[min(at, len(self._anatomies) - 1)], rng)
+        return Draw(self._anatomies[min(at, len(self._anatomies) - 1)], rng, number)
 
 
 def fixed_cases(anatomies: Sequence[Anatomy], count: int, seed: int) -> list[Draw]:
     """Cases that are the same at each call: patients in turn, real ones first. A trial uses their randomness up."""
     ordered = sorted(anatomies, key=lambda a: (a.kind != "real", a.series))
     real = [a for a in ordered if a.kind == "real"] or ordered
-    return [Draw(real[n % len(real)], np.random.default_rng([_TRIALS, seed, n])) for n in range(count)]
+    return [Draw(real[n % len(real)], np.random.default_rng([_TRIALS, seed, n]), n) for n in range(count)]

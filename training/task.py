@@ -17,13 +17,19 @@ from training.anatomy import Anatomy
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """One example to make: the patient, and a source of randomness of its own.
+    """One example to make.
 
     All randomness of an example comes from `rng`, so that example number n is the same whatever process makes it.
+
+    Attributes:
+        anatomy: the patient.
+        rng: a source of randomness of its own.
+        number: which example of the training it is, from 0; or which of the fixed cases.
     """
 
     anatomy: Anatomy
     rng: np.random.Generator
+    number: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,6 +48,7 @@ class ImplantArtefacts:
         scenes_per_patient: int = 24,
         scenes_per_slice: int = 4,
         near_metal_share: float = 0.6,
+        again_from: int = 0,
         again_share: float = 0.5,
     ) -> None:
         """Choose sizes.
@@ -59,7 +60,9 @@ class ImplantArtefacts:
             scenes_per_patient: scans that are simulated of each patient, at least.
             scenes_per_slice: so many more for each slice.
             near_metal_share: of the crops that lie about the metal; the others lie anywhere.
-            again_share: of the examples that are of the second pass, with the network's own first result as prior.
+            again_from: number of the first example of the second pass: it is worth little before the first one is good.
+            again_share: of the examples from there on that are of the second pass, which starts from the network's own
+                first result.
         """
         if side % 32 or crop % 32 or crop > side or min(side, crop) <= 0:
             raise ValueError("side and crop must be multiples of 32, and crop not larger than side")
@@ -67,6 +70,7 @@ class ImplantArtefacts:
             raise ValueError("pixel_mm and scenes_per_patient must be positive, shares not negative")
         self._side, self._pixel_mm, self._crop = side, pixel_mm, crop
         self._each, self._per_slice = scenes_per_patient, scenes_per_slice
+        self._again_from = again_from
         self._near_share, self._again_share = near_metal_share, again_share
         self._device = torch.device("cpu")
 
@@ -105,7 +109,7 @@ class ImplantArtefacts:
     def batch(self, draws: Sequence[Draw]) -> ArtefactBatch:
         """Crops of scenes, mirrored and turned at random."""
         examples = [self._scene(draw) for draw in draws]
-        crops = [self._crop_of(example, draw.rng) for example, draw in zip(examples, draws, strict=True)]
+        crops = [self._crop_of(example, draw) for example, draw in zip(examples, draws, strict=True)]
         return stacked(examples, crops, self._device)
 
     def loss(self, network: nn.Module, batch: ArtefactBatch) -> Tensor:
@@ -161,7 +165,8 @@ class ImplantArtefacts:
         count = self._each + self._per_slice * draw.anatomy.frames
         return self._scenes.scene(draw.anatomy, int(draw.rng.integers(count)))
 
-    def _crop_of(self, example: Example, rng: np.random.Generator) -> Crop:
+    def _crop_of(self, example: Example, draw: Draw) -> Crop:
+        rng = draw.rng
         if rng.random() < self._near_share:
             rows, columns = np.nonzero(example.metal)
             pick = int(rng.integers(len(rows)))
@@ -171,4 +176,5 @@ class ImplantArtefacts:
         # Even corners: the network works on pairs of pixels.
         top, left = (int(np.clip(m - self._crop / 2, 0, self._side - self._crop)) // 2 * 2 for m in middle)
         turns, mirrored = int(rng.integers(4)), bool(rng.random() < 0.5)
-        return Crop(top, left, self._crop, turns, mirrored, again=bool(rng.random() < self._again_share))
+        again = bool(rng.random() < self._again_share) and draw.number >= self._again_from
+        return Crop(top, left, self._crop, turns, mirrored, again)
