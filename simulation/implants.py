@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -25,6 +25,11 @@ class ImplantKind(StrEnum):
     """Intramedullary nail with a hip screw through neck and head."""
     SCREWS = "screws"
     """Two or three screws through the neck."""
+    BAR = "bar"
+    """A round bar or ball of one material; see `simulation.bars`."""
+
+
+_DRAWN = (ImplantKind.TOTAL, ImplantKind.RESURFACING, ImplantKind.NAIL, ImplantKind.SCREWS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +54,13 @@ class HipImplant:
     site: HipSite
     parts: tuple[ImplantPart, ...]
 
+    def made_of(self, material: Material) -> HipImplant:
+        """The same with all its metal and ceramic of one material; polyethylene stays."""
+        return replace(
+            self,
+            parts=tuple(part if part.material == UHMWPE else replace(part, material=material) for part in self.parts),
+        )
+
 
 def random_implant(site: HipSite, rng: np.random.Generator, kind: ImplantKind | None = None) -> HipImplant:
     """Draw an implant of plausible size, material and pose.
@@ -62,7 +74,7 @@ def random_implant(site: HipSite, rng: np.random.Generator, kind: ImplantKind | 
         The implant.
     """
     if kind is None:
-        kind = list(ImplantKind)[int(rng.choice(4, p=[0.5, 0.15, 0.2, 0.15]))]
+        kind = _DRAWN[int(rng.choice(4, p=[0.5, 0.15, 0.2, 0.15]))]
     build = {
         ImplantKind.TOTAL: _total,
         ImplantKind.RESURFACING: _resurfacing,

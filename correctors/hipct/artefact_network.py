@@ -12,10 +12,7 @@ SLOPE = 0.1
 
 
 class ArtefactUnet(nn.Module):
-    """A residual U-Net. Its normalisation is over the channels of each pixel, inside the residual branches only.
-
-    CT numbers are absolute: their scale passes along the identities, and no pixel depends on how much of the slice is
-    shown, as it would with normalisation over the image.
+    """A residual U-Net without normalisation: CT numbers are absolute, and their scale must pass through.
 
     The finest level works on 2 x 2 pixels at a time (pixel shuffle; Shi et al., CVPR 2016), for speed. The last layer
     begins at zero: an untrained network changes nothing.
@@ -74,7 +71,6 @@ class _Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.LayerNorm(width)
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
         nn.init.normal_(self.second.weight, std=0.1 * (9 * width) ** -0.5)
@@ -82,7 +78,6 @@ class _Residual(nn.Module):
             nn.init.zeros_(self.second.bias)
 
     def forward(self, values: Tensor) -> Tensor:
-        normal = self.norm(values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-        inner = self.first(normal.to(values.dtype))
+        inner = self.first(functional.leaky_relu(values, SLOPE))
         out: Tensor = values + self.second(functional.leaky_relu(inner, SLOPE))
         return out

@@ -11,9 +11,10 @@ from scipy import ndimage
 
 from correctors.hipct.examples import Example, Projectors, make_example
 from dicom_node.contracts import FloatArray, Geometry
+from simulation.bars import random_bar, random_material
 from simulation.fbp import Window
 from simulation.hip_sites import HipSite
-from simulation.implants import random_implant, rasterise
+from simulation.implants import HipImplant, random_implant, rasterise
 from simulation.lesions import random_lesions
 from simulation.materials import Material
 from simulation.projector import ParallelGeometry, ParallelProjector
@@ -35,6 +36,7 @@ _STEM_MM = (-70.0, 18.0)
 """Where slices far from the femoral heads are taken to lie [mm above them]: an implant must reach into the slice."""
 _ONE_SIDE_SHARE = 0.6
 _FAN_SHARE = 0.5
+_BAR_SHARE, _ONE_MATERIAL_SHARE = 0.3, 0.3
 _LESIONS = 1.5
 """Mean number of low-contrast lesions in a slice."""
 
@@ -120,12 +122,21 @@ class ImplantedScenes:
         sites = [_site(place * grown, mirrored=mirrored, rng=rng) for place in arrays["sites_mm"]]
         count = 1 if rng.random() < _ONE_SIDE_SHARE else 2
         chosen = [sites[i] for i in rng.permutation(len(sites))[:count]]
-        shares = rasterise(tuple(random_implant(site, rng) for site in chosen), geometry)
+        shares = rasterise(tuple(_implant(site, rng) for site in chosen), geometry)
         filled = np.sum([share[0] for share in shares.values()], axis=0)
         if int((filled > 0.5).sum()) < _FEWEST_METAL_VOXELS:
             return None
         tissue = random_lesions(tissue, filled > 0, pixel_mm, rng, mean_count=_LESIONS).hu
         return _Placed(tissue, {material: share[0] for material, share in shares.items()}, pixel_mm)
+
+
+def _implant(site: HipSite, rng: np.random.Generator) -> HipImplant:
+    """A hip implant as it is sold, one of a single material, or a plain bar."""
+    kind = rng.random()
+    if kind < _BAR_SHARE:
+        return random_bar(site, rng)
+    implant = random_implant(site, rng)
+    return implant.made_of(random_material(rng)) if kind < _BAR_SHARE + _ONE_MATERIAL_SHARE else implant
 
 
 def random_acquisition(rng: np.random.Generator) -> Acquisition:
