@@ -15,6 +15,8 @@ from simulation.spectrum import Spectrum, tube_spectrum
 _SUBRAY_SHARE = 0.25  # sub-rays sit a quarter of a detector beside its centre
 _FEW_PHOTONS = 30.0
 """Expected counts below which Poisson's law is not taken as a normal one."""
+_MOST_COUNTS = 100
+"""Far more than is ever drawn where fewer than `_FEW_PHOTONS` are expected."""
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,14 @@ class Noise:
 
     Attributes:
         scatter: leftover scatter of each slice (slice, 1, 1) [photons].
-        quanta: standard normal (slice, angle, detector).
-        electronics: likewise.
-        seed: of the rays that hardly any photon passes.
+        quanta: standard normal (slice, angle, detector); rays that hardly any photon passes take the same quantile of
+            Poisson's law.
+        electronics: likewise, standard normal.
     """
 
     scatter: Tensor
     quanta: Tensor
     electronics: Tensor
-    seed: int
 
 
 class Scanner:
@@ -118,8 +119,7 @@ class Scanner:
         a = self.acquisition
         spread = torch.randn(shape[0], 1, 1, generator=generator) * a.scatter_spread
         quanta, electronics = (torch.randn(shape, generator=generator) for _ in range(2))
-        seed = int(torch.randint(2**31, (1,), generator=generator))
-        return Noise(a.scatter_counts * spread.exp(), quanta, electronics, seed)
+        return Noise(a.scatter_counts * spread.exp(), quanta, electronics)
 
     def detect(self, transmission: Tensor, noise: Noise) -> Tensor:
         """Count photons: Poisson noise, leftover scatter and electronic noise.
@@ -133,8 +133,9 @@ class Scanner:
         """
         a = self.acquisition
         expected = transmission.cpu() * a.photons + noise.scatter
-        few = torch.poisson(expected.clamp(max=_FEW_PHOTONS), generator=torch.Generator().manual_seed(noise.seed))
-        counts = torch.where(expected < _FEW_PHOTONS, few, expected + expected.sqrt() * noise.quanta)
+        counts = expected + expected.sqrt() * noise.quanta
+        few = expected < _FEW_PHOTONS
+        counts[few] = _poisson_quantile(expected[few], noise.quanta[few])
         counts += noise.electronics * a.electronic_counts
         # A reading of zero or below has no logarithm; scanners clamp it to the smallest countable signal.
         return (counts.clamp_(min=1.0) / a.photons).to(transmission.device)
@@ -181,6 +182,25 @@ class WaterCalibration:
         inside = projections.clamp(max=self.largest)
         slope = first + 2 * second * self.largest + 3 * third * self.largest**2
         return ((third * inside + second) * inside + first) * inside + slope * (projections - inside)
+
+
+def _poisson_quantile(expected: Tensor, quanta: Tensor) -> Tensor:
+    """Counts of Poisson's law at the quantile of standard normal numbers.
+
+    Not drawn one after the other: each count depends on its own ray only, so that rays beside the metal count the same
+    with it and without.
+    """
+    share = torch.special.ndtr(quanta.double())
+    term = (-expected.double()).exp()
+    reached, counts = term.clone(), torch.zeros_like(term)
+    for count in range(1, _MOST_COUNTS + 1):
+        more = share > reached
+        if not bool(more.any()):
+            break
+        counts += more
+        term *= expected / count
+        reached += term
+    return counts.to(expected.dtype)
 
 
 def _subray(paths: Tensor, *, left: bool) -> Tensor:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from dicom_node.contracts import Advance, BoolArray, FloatArray, LeftOut, Volume
 from dicom_node.errors import InputError
-from training import metrics, statistics
+from training import against_floor, metrics, statistics
 from training.cases import CaseSource, EvaluationCase
 from training.contact_sheet import SheetRow
+from training.figure_kinds import FIGURES, FigureKind
 from training.methods import UNCORRECTED, Bench, Method, Outcome, run
-from training.metrics import HIGHER_IS_BETTER, Figures
+from training.metrics import Figures
 from training.statistics import Difference, RankTests, Summary
 from training.subject import Scale, Subject
 
@@ -28,7 +29,8 @@ class CaseResult:
         seed: of the simulation, None for a given pair.
         description: what was simulated.
         slices: indices that were judged.
-        figures: by role and method: the mean over the judged slices.
+        figures: by role, method and name of the figure, those that could be measured; most are means over slices.
+        floor: by role: `rmse` and `streak` of the noise floor; empty where there is none.
         judged_share: by role, the share of the voxels of these slices that was judged.
         seconds_per_slice: by method: time of the correction over the number of judged slices.
         devices: by method: `cpu`, `cuda` or empty.
@@ -41,7 +43,8 @@ class CaseResult:
     seed: int | None
     description: str
     slices: tuple[int, ...]
-    figures: Mapping[str, Mapping[str, Figures]]
+    figures: Mapping[str, Mapping[str, Mapping[str, float]]]
+    floor: Mapping[str, Mapping[str, float]]
     judged_share: Mapping[str, float]
     seconds_per_slice: Mapping[str, float]
     devices: Mapping[str, str]
@@ -60,6 +63,8 @@ class Evaluation:
         summaries: by role, method and figure.
         differences: by role, method (all but the reference) and figure: method minus reference.
         rank_tests: by role and figure; None where they have no meaning.
+
+    A figure is there if some case has it for every method, and stands for those cases.
     """
 
     methods: tuple[Method, ...]
@@ -94,11 +99,13 @@ def evaluate(
     results: list[CaseResult] = []
     advance("evaluating", 0, source.count)
     for case in source.cases():
-        outcomes = {}
+        outcomes, twins = {}, {}
         for method in bench.methods:
             corrector = bench.correctors[method.name]
             outcomes[method.name] = run(corrector, method, case.case.artefact, tuple(subject.scales))
-        results.append(_judge(case, outcomes, subject.scales))
+            if case.case.twin is not None:
+                twins[method.name] = run(corrector, method, case.case.twin.artefact, tuple(subject.scales))
+        results.append(_judge(case, outcomes, twins, subject.scales))
         advance("evaluating", len(results), source.count)
     if not results:
         raise InputError("there is no case to evaluate")
@@ -116,8 +123,14 @@ def evaluate(
     )
 
 
-def _judge(case: EvaluationCase, outcomes: Mapping[str, Outcome], scales: Mapping[str, Scale]) -> CaseResult:
-    figures: dict[str, dict[str, Figures]] = {}
+def _judge(
+    case: EvaluationCase,
+    outcomes: Mapping[str, Outcome],
+    twins: Mapping[str, Outcome],
+    scales: Mapping[str, Scale],
+) -> CaseResult:
+    figures: dict[str, dict[str, dict[str, float]]] = {}
+    floors: dict[str, dict[str, float]] = {}
     shares: dict[str, float] = {}
     pictures: dict[str, SheetRow] = {}
     for role, scale in scales.items():
@@ -131,7 +144,12 @@ def _judge(case: EvaluationCase, outcomes: Mapping[str, Outcome], scales: Mappin
             name: [_figures(case, pixels[f], _planes(truth)[f], scale, measured[z]) for f, z in judged]
             for name, pixels in images.items()
         }
-        figures[role] = {name: metrics.mean_of(several) for name, several in by_slice.items()}
+        floors[role], beyond = against_floor.floored(case.case, role, scale, judged, images)
+        if case.case.twin is not None:
+            without = {name: _planes(outcome.volumes[role]) for name, outcome in twins.items()}
+            kept = against_floor.lesions(case.case, case.case.twin, role, judged, images, without)
+            beyond = {name: {**beyond[name], **kept[name]} for name in beyond}
+        figures[role] = {name: {**asdict(metrics.mean_of(own)), **beyond[name]} for name, own in by_slice.items()}
         shares[role] = float(np.mean([measured[z].mean() for _, z in judged]))
         worst, z = judged[int(np.argmax([one.rmse for one in by_slice[UNCORRECTED]]))]
         pictures[role] = SheetRow(
@@ -148,6 +166,7 @@ def _judge(case: EvaluationCase, outcomes: Mapping[str, Outcome], scales: Mappin
         description=case.case.description,
         slices=case.case.slices,
         figures=figures,
+        floor=floors,
         judged_share=shares,
         seconds_per_slice={name: one.seconds / len(case.case.slices) for name, one in outcomes.items()},
         devices={name: one.device for name, one in outcomes.items()},
@@ -174,8 +193,18 @@ def _planes(volume: Volume) -> FloatArray:
     return volume.pixels.reshape(-1, *volume.shape[-2:])
 
 
-def _values(results: Sequence[CaseResult], role: str, method: str, figure: str) -> list[float]:
-    return [float(getattr(result.figures[role][method], figure)) for result in results]
+def _cases_with(results: Sequence[CaseResult], role: str, figure: FigureKind) -> list[CaseResult]:
+    """Cases in which every method has the figure: others would compare methods on unlike cases."""
+    return [one for one in results if all(figure.name in own for own in one.figures[role].values())]
+
+
+def _measured(results: Sequence[CaseResult], role: str) -> dict[FigureKind, list[CaseResult]]:
+    cases = {figure: _cases_with(results, role, figure) for figure in FIGURES}
+    return {figure: own for figure, own in cases.items() if own}
+
+
+def _values(results: Sequence[CaseResult], role: str, method: str, figure: FigureKind) -> list[float]:
+    return [result.figures[role][method][figure.name] for result in results]
 
 
 def _patients(results: Sequence[CaseResult]) -> list[str]:
@@ -183,27 +212,29 @@ def _patients(results: Sequence[CaseResult]) -> list[str]:
 
 
 def _summaries(results: Sequence[CaseResult], role: str, method: str) -> dict[str, Summary]:
-    patients = _patients(results)
-    return {name: statistics.summary(_values(results, role, method, name), patients) for name in HIGHER_IS_BETTER}
+    return {
+        figure.name: statistics.summary(_values(cases, role, method, figure), _patients(cases))
+        for figure, cases in _measured(results, role).items()
+    }
 
 
 def _differences(
     results: Sequence[CaseResult], role: str, method: str, reference: str, seed: int
 ) -> dict[str, Difference]:
-    patients = _patients(results)
     return {
-        name: statistics.difference(
-            _values(results, role, method, name), _values(results, role, reference, name), patients, seed=seed
+        figure.name: statistics.difference(
+            _values(cases, role, method, figure), _values(cases, role, reference, figure), _patients(cases), seed=seed
         )
-        for name in HIGHER_IS_BETTER
+        for figure, cases in _measured(results, role).items()
     }
 
 
 def _rank_tests(results: Sequence[CaseResult], role: str, methods: Sequence[str]) -> dict[str, RankTests | None]:
-    patients = _patients(results)
     return {
-        name: statistics.rank_tests(
-            {method: _values(results, role, method, name) for method in methods}, patients, higher_is_better=higher
+        figure.name: statistics.rank_tests(
+            {method: figure.ranked(_values(cases, role, method, figure)) for method in methods},
+            _patients(cases),
+            higher_is_better=figure.higher_is_better,
         )
-        for name, higher in HIGHER_IS_BETTER.items()
+        for figure, cases in _measured(results, role).items()
     }

@@ -8,7 +8,9 @@ from importlib.metadata import version
 
 from dicom_node.contracts import CorrectorSpec
 from training.evaluation import CaseResult, Evaluation
-from training.metrics import HIGHER_IS_BETTER, MOST_DB
+from training.excess import FAR_MM, NEAR_MM, TAIL
+from training.figure_kinds import FIGURES, FigureKind
+from training.metrics import MOST_DB
 from training.statistics import DRAWS, LEVEL, Difference, RankTests, Summary
 from training.subject import Scale
 
@@ -117,14 +119,25 @@ def markdown(
         _table(["method", "s per slice", "device", "cases left uncorrected", "weights SHA-256"], _methods(evaluation)),
     ]
     for role, scale in scales.items():
-        parts += [f"## Role `{role}`", _how(scale), _table(headings("method", scale), summary_rows(evaluation, role))]
+        parts += [f"## Role `{role}`", _how(scale)]
+        groups = figure_groups(evaluation, role)
+        for figures in groups:
+            if figures[0].floored:
+                parts.append(_how_floored(evaluation, role, scale))
+            parts.append(_table(headings("method", scale, figures), summary_rows(evaluation, role, figures)))
         reference = evaluation.methods[0].name
-        parts += [
+        parts.append(
             f"Difference to `{reference}` with its {LEVEL:.0%} confidence interval "
-            f"(percentile bootstrap over patients, {DRAWS} draws, seed {request.seed}):",
-            _table(headings("method", scale), _difference_rows(evaluation, role)),
-            _rank_text(evaluation.rank_tests[role]),
-            _table(headings("case", scale, "patient", "method"), _case_rows(evaluation, role)),
+            f"(percentile bootstrap over patients, {DRAWS} draws, seed {request.seed}):"
+        )
+        parts += [
+            _table(headings("method", scale, figures), _difference_rows(evaluation, role, figures))
+            for figures in groups
+        ]
+        parts.append(_rank_text(evaluation.rank_tests[role]))
+        parts += [
+            _table(headings("case", scale, figures, "patient", "method"), _case_rows(evaluation, role, figures))
+            for figures in groups
         ]
     notes = [[c.name, name, note] for c in evaluation.cases for name, note in c.notes.items()]
     if notes:
@@ -147,6 +160,14 @@ def _measured(scale: Scale) -> dict[str, object]:
         "ssim": "clipped to the window; excluded voxels replaced by the truth and left out of the mean",
         "vif": "clipped to the window, mapped to 0..255; excluded voxels replaced by the truth",
         "vif_z": "z-scored images, as the multi-task MR paper; excluded voxels replaced by the truth",
+        "excess": "clipped to the window; sqrt(max(0, MSE - MSE of the noise floor)), each the mean over the slices",
+        "streak": f"clipped to the window; mean of the largest {TAIL:.0%} of the error minus mean of the smallest, "
+        "in the patient",
+        "noise_ratio": "noise of the floor's rays beside metal that is left (regression in a high band), over the "
+        f"input's; soft tissue from {FAR_MM:g} mm off metal",
+        "bone_edges": f"slope along the truth's at edges of bone up to {NEAR_MM:g} mm from metal, over the floor's",
+        "lesion_contrast": "contrast left over true contrast minus 1, mean over the lesions of a case",
+        "lesion_worst": "its largest magnitude in a case",
         "case": "mean over its judged slices",
         "mean": "over patients, each the mean of his cases",
         "sd": "over cases",
@@ -167,6 +188,22 @@ def _how(scale: Scale) -> str:
     )
 
 
+def _how_floored(evaluation: Evaluation, role: str, scale: Scale) -> str:
+    low, high = scale.judged
+    floors = [case.floor[role]["rmse"] for case in evaluation.cases if case.floor[role]]
+    level = f" (RMSE {min(floors):.2f} to {max(floors):.2f} {scale.units.value})" if floors else ""
+    return (
+        f"Against the noise floor, the same acquisition without metal{level}; values clipped to {low:g}..{high:g}. "
+        "Excess error: root of the mean square error minus the floor's, 0 where it is below. "
+        f"Streak amplitude: mean of the largest {TAIL:.0%} of the error minus mean of the smallest, in the patient. "
+        "Noise ratio: noise of rays beside metal that is left, over the input's, in soft tissue from "
+        f"{FAR_MM:g} mm off metal: smoothing lowers it, removing streaks does not. "
+        f"Bone edges: slope at edges of bone up to {NEAR_MM:g} mm from metal, over the floor's. "
+        "Lesion contrast: contrast left over true contrast, minus 1, in the difference that the lesions make; worst: "
+        "its largest magnitude in a case. A figure counts the cases in which every method has it."
+    )
+
+
 def _methods(evaluation: Evaluation) -> list[list[str]]:
     rows = []
     for method in evaluation.methods:
@@ -177,32 +214,41 @@ def _methods(evaluation: Evaluation) -> list[list[str]]:
     return rows
 
 
-def headings(first: str, scale: Scale, *others: str) -> list[str]:
+def figure_groups(evaluation: Evaluation, role: str) -> list[list[FigureKind]]:
+    """Figures that were measured, in one table of those of every case and one of the others; none is empty."""
+    measured = [figure for figure in FIGURES if figure.name in evaluation.rank_tests[role]]
+    groups = [[figure for figure in measured if figure.floored == floored] for floored in (False, True)]
+    return [group for group in groups if group]
+
+
+def headings(first: str, scale: Scale, figures: Sequence[FigureKind], *others: str) -> list[str]:
     """Column names, with units and an arrow to the better side."""
-    return [first, *others, "PSNR (dB) ↑", "SSIM ↑", f"RMSE ({scale.units.value}) ↓", "VIF ↑", "VIF(z) ↑"]
+    return [first, *others, *(figure.heading.format(units=scale.units.value) for figure in figures)]
 
 
-def summary_rows(evaluation: Evaluation, role: str) -> list[list[str]]:
+def summary_rows(evaluation: Evaluation, role: str, figures: Sequence[FigureKind]) -> list[list[str]]:
     """Method, and each figure as mean and spread."""
     own = evaluation.summaries[role]
-    return [
-        [m.name, *(_summary(figure, own[m.name][figure]) for figure in HIGHER_IS_BETTER)] for m in evaluation.methods
-    ]
+    return [[m.name, *(_summary(figure, own[m.name][figure.name]) for figure in figures)] for m in evaluation.methods]
 
 
-def _difference_rows(evaluation: Evaluation, role: str) -> list[list[str]]:
+def _difference_rows(evaluation: Evaluation, role: str, figures: Sequence[FigureKind]) -> list[list[str]]:
     own = evaluation.differences[role]
-    return [[name, *(_difference(figure, own[name][figure]) for figure in HIGHER_IS_BETTER)] for name in own]
+    return [[name, *(_difference(figure, own[name][figure.name]) for figure in figures)] for name in own]
 
 
-def _case_rows(evaluation: Evaluation, role: str) -> list[list[str]]:
+def _case_rows(evaluation: Evaluation, role: str, figures: Sequence[FigureKind]) -> list[list[str]]:
     keys = {patient: str(n) for n, patient in enumerate(dict.fromkeys(c.patient for c in evaluation.cases), start=1)}
     return [
         [case.name, keys[case.patient], m.name]
-        + [f"{getattr(case.figures[role][m.name], figure):.{_digits(figure)}f}" for figure in HIGHER_IS_BETTER]
+        + [_value(figure, case.figures[role][m.name].get(figure.name)) for figure in figures]
         for case in evaluation.cases
         for m in evaluation.methods
     ]
+
+
+def _value(figure: FigureKind, value: float | None) -> str:
+    return "-" if value is None else f"{value:.{figure.digits}f}"
 
 
 def _rank_text(tests: Mapping[str, RankTests | None]) -> str:
@@ -220,20 +266,15 @@ def _rank_text(tests: Mapping[str, RankTests | None]) -> str:
     return "\n".join(lines)
 
 
-def _summary(figure: str, one: Summary) -> str:
-    digits = _digits(figure)
-    return f"{one.mean:.{digits}f}" + ("" if one.sd is None else f" ± {one.sd:.{digits}f}")
+def _summary(figure: FigureKind, one: Summary) -> str:
+    return f"{one.mean:.{figure.digits}f}" + ("" if one.sd is None else f" ± {one.sd:.{figure.digits}f}")
 
 
-def _difference(figure: str, one: Difference) -> str:
-    digits = _digits(figure)
+def _difference(figure: FigureKind, one: Difference) -> str:
+    digits = figure.digits
     if one.low is None or one.high is None:
         return f"{one.mean:+.{digits}f} (one patient)"
     return f"{one.mean:+.{digits}f} [{one.low:+.{digits}f}, {one.high:+.{digits}f}]"
-
-
-def _digits(figure: str) -> int:
-    return 2 if figure in ("psnr_db", "rmse") else 4
 
 
 def _seconds(cases: Sequence[CaseResult], method: str) -> float:
@@ -248,7 +289,8 @@ def _case(case: CaseResult) -> dict[str, object]:
         "description": case.description,
         "slices": list(case.slices),
         "judged_share": dict(case.judged_share),
-        "figures": {r: {name: asdict(one) for name, one in own.items()} for r, own in case.figures.items()},
+        "figures": {r: {name: dict(one) for name, one in own.items()} for r, own in case.figures.items()},
+        "floor": {role: dict(own) for role, own in case.floor.items()},
         "seconds_per_slice": dict(case.seconds_per_slice),
         "notes": dict(case.notes),
     }

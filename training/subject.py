@@ -14,6 +14,7 @@ from typing import Protocol
 
 from dicom_node.contracts import BoolArray, TagValue, Units, Volume
 from dicom_node.errors import PluginError, RequestError
+from training.lesions import LesionTwin
 
 GROUP = "dicom_node.training"
 
@@ -30,6 +31,7 @@ class SimulatedCase:
         description: what was simulated, in a few words.
         floor: for judged roles, the same acquisition without what causes the artefact: its error is noise. Empty where
             it is not known.
+        twin: the same case without its lesions; None where there are none.
     """
 
     artefact: Mapping[str, Volume]
@@ -38,6 +40,7 @@ class SimulatedCase:
     slices: tuple[int, ...]
     description: str
     floor: Mapping[str, Volume] = field(default_factory=dict)
+    twin: LesionTwin | None = None
 
 
 @dataclass(frozen=True)

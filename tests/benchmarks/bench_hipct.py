@@ -2,10 +2,10 @@
 
     python tests/benchmarks/bench_hipct.py --data FOLDER_OR_ZIP [...] [--slices 6] [--seeds 1]
 
-Without `--data` it uses synthetic pelvises. The textbook methods are written here with scikit-image's radon and iradon,
-share nothing with the product, and replace the whole image by the reconstruction (`full`) or add the reconstructed
-difference to the original (`diff`). Errors are taken outside true metal (`rmse`), more than two pixels away from it
-(`rmse+2`), and there in the patient only (`body`, `streak`).
+Without `--data` it uses synthetic pelvises. The textbook methods (`textbook_mar.py`) use scikit-image's radon and
+iradon, share nothing with the product, and replace the whole image by the reconstruction (`full`) or add the
+reconstructed difference to the original (`diff`). Errors are taken outside true metal (`rmse`), more than two pixels
+away from it (`rmse+2`), and there in the patient only (`body`, `streak`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from skimage.metrics import structural_similarity
-from skimage.transform import iradon, radon
+from textbook_mar import textbook
 
 from correctors.hipct.body import body_mask
 from correctors.hipct.infer import build
@@ -34,8 +34,6 @@ from simulation.phantoms import make_pelvis
 from simulation.projector import ParallelGeometry, ParallelProjector
 from simulation.scanner import Acquisition, Scanner
 
-ANGLES = 480
-METAL_HU = 2500.0
 MATERIALS = (TI6AL4V, COCRMO, STEEL_316L)
 SHAPES_MM = ((7.0,), (5.0,), (18.0,), (9.0, 9.0), (16.0, 16.0), (25.0,))
 """Radii of one or two implants [mm]."""
@@ -126,41 +124,6 @@ def implants(hu: np.ndarray, radii_mm: tuple[float, ...], pixel_mm: float) -> np
     return share
 
 
-def textbook(hu: np.ndarray, _: float, *, prior: bool, full: bool) -> np.ndarray:
-    """Plain LI (Kalender 1987) or NMAR (Meyer 2010), threshold mask grown by one pixel."""
-    angles = np.linspace(0, 180, ANGLES, endpoint=False)
-    metal = hu >= METAL_HU
-    attenuation = hu + 1000.0
-
-    def project(image: np.ndarray) -> np.ndarray:
-        return radon(image, angles, circle=False)
-
-    def back(sinogram: np.ndarray) -> np.ndarray:
-        return iradon(sinogram, angles, output_size=hu.shape[0], circle=False)
-
-    sinogram = project(attenuation)
-    trace = project(ndimage.binary_dilation(metal).astype(float)) > 0.05
-
-    def interpolated(values: np.ndarray) -> np.ndarray:
-        out = values.copy()
-        rays = np.arange(len(values))
-        for angle in range(ANGLES):
-            hole = trace[:, angle]
-            if hole.any():
-                out[hole, angle] = np.interp(rays[hole], rays[~hole], values[~hole, angle])
-        return out
-
-    fixed = interpolated(sinogram)
-    if prior:
-        smooth = ndimage.gaussian_filter(np.where(metal, 0, back(fixed) - 1000), 1)
-        image = np.where(smooth < -500, -1000, np.where(smooth < 300, 0, smooth))
-        expected = np.maximum(project(image + 1000.0), 0)
-        expected = np.maximum(expected, 0.01 * expected.max())
-        fixed = np.where(trace, interpolated(sinogram / expected) * expected, sinogram)
-    image = back(fixed) - 1000 if full else hu + back(fixed - sinogram)
-    return np.where(metal, hu, image)
-
-
 def product(name: str) -> Method:
     """One of the corrector's methods on a single slice."""
     values = {key: p.default for key, p in SPEC.parameters.items()}
@@ -200,10 +163,10 @@ def main() -> None:
     torch.manual_seed(0)
     methods: dict[str, Method] = {
         "uncorrected": lambda hu, _: hu,
-        "textbook LI full": lambda hu, mm: textbook(hu, mm, prior=False, full=True),
-        "textbook LI diff": lambda hu, mm: textbook(hu, mm, prior=False, full=False),
-        "textbook NMAR full": lambda hu, mm: textbook(hu, mm, prior=True, full=True),
-        "textbook NMAR diff": lambda hu, mm: textbook(hu, mm, prior=True, full=False),
+        "textbook LI full": lambda hu, _: textbook(hu, prior=False, full=True),
+        "textbook LI diff": lambda hu, _: textbook(hu, prior=False, full=False),
+        "textbook NMAR full": lambda hu, _: textbook(hu, prior=True, full=True),
+        "textbook NMAR diff": lambda hu, _: textbook(hu, prior=True, full=False),
         **{name: product(name) for name in ("li", "nmar", "classical")},
     }
     results: dict[str, dict[str, list[tuple[float, ...]]]] = defaultdict(lambda: defaultdict(list))

@@ -126,9 +126,14 @@ def _command(
 
 def _print(output: CommandOutput, evaluation: Evaluation, subject: Subject, out: Path) -> None:
     for role, scale in subject.scales.items():
-        title = f"{role}: mean over patients ± standard deviation over cases"
-        rows = evaluation_report.summary_rows(evaluation, role)
-        output.table(title, evaluation_report.headings("method", scale), rows)
+        for figures in evaluation_report.figure_groups(evaluation, role):
+            title = f"{role}{', against the noise floor' * figures[0].floored}: "
+            rows = evaluation_report.summary_rows(evaluation, role, figures)
+            output.table(
+                f"{title}mean over patients ± standard deviation over cases",
+                evaluation_report.headings("method", scale, figures),
+                rows,
+            )
     for case in evaluation.cases:
         for name, note in case.notes.items():
             output.line(f"{case.name}: {name} left it uncorrected, {note}")

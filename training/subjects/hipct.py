@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,7 +27,9 @@ from simulation.phantoms import make_pelvis
 from simulation.projector import ParallelProjector
 from simulation.scanner import Acquisition
 from simulation.shapes import slice_points
+from training.lesions import LesionTwin
 from training.subject import Scale, SimulatedCase, scenario_of
+from training.subjects.hip_lesions import with_lesions
 
 METAL_HU = 2500.0
 SMALLEST_IMPLANT_MM2 = 20.0
@@ -44,6 +47,8 @@ CRUDE_JITTER_MM = 4.0
 CRUDE_RANGE_HU = (-8192.0, 31743.0)
 """Not the twelve bits of a scanner: the paper's images were never stored, and clipping would spoil the undisturbed rays
 of their projections. It is what sixteen bits hold, and the corrector's limits allow [HU]."""
+NOISELESS_DOSE = 1e6
+"""So many times the dose of a case, its scans have no noise to speak of."""
 PHANTOM_SLICES = 24
 ORIGINAL: Mapping[str, TagValue] = {"ImageType": ("ORIGINAL", "PRIMARY", "AXIAL")}
 
@@ -55,6 +60,7 @@ class HipCtSubject:
     scenarios: Mapping[str, str] = MappingProxyType(
         {
             "physics": "random hip implants of real materials, polychromatic, with noise, partial volume and scatter",
+            "lesions": "the same with discs of 20 to 60 HU and 5 to 15 mm in soft tissue 5 to 40 mm from metal",
             "crude": "discs of 10 to 36 mm in both hips, their trace filled with the sinogram's largest value "
             "(near-hip CT paper)",
         }
@@ -125,9 +131,10 @@ class HipCtSubject:
         sites = find_hips(volume.pixels, volume.geometry)
         if not sites:
             raise UnusableSeries("no hip was found in it")
-        simulate_one = _physics if scenario == "physics" else _crude
+        plan = _crude if scenario == "crude" else _physics
         for _ in range(MOST_TRIES):
-            made, description = simulate_one(volume, sites, rng)
+            scan, description = plan(volume, sites, rng)
+            made = scan(volume)
             slices = _slices(made.metal)
             if slices:
                 break
@@ -136,13 +143,21 @@ class HipCtSubject:
         metal = made.metal.copy()
         for z in slices:  # voxels that are less than half metal may show as metal all the same
             metal[z] |= made.truth.pixels[z] >= METAL_HU
+        twin = None
+        if scenario == "lesions":
+            lesions = with_lesions(volume, made.truth.pixels, metal, slices, rng)
+            twin = LesionTwin({"ct": made.artefact}, {"ct": made.truth}, {"ct": lesions.labels})
+            made = _changed(made, scan(volume, NOISELESS_DOSE), scan(lesions.volume, NOISELESS_DOSE))
+            volume = lesions.volume
+            description = f"{description}, {lesions.count} lesions"
         return SimulatedCase(
             artefact={"ct": made.artefact},
             truth={"ct": made.truth},
             excluded={"ct": _excluded(metal, volume)},
             slices=slices,
             description=f"{description}, slices {slices[0] + 1} to {slices[-1] + 1}",
-            floor={"ct": made.floor},
+            floor={"ct": _floor(made, volume)},
+            twin=twin,
         )
 
     def judge(self, artefact: Mapping[str, Volume], truth: Mapping[str, Volume]) -> SimulatedCase:
@@ -162,7 +177,38 @@ class HipCtSubject:
 SUBJECT = HipCtSubject()
 
 
-def _physics(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -> tuple[ImplantedCt, str]:
+class Scan(Protocol):
+    """A planned acquisition with implants."""
+
+    def __call__(self, clean: Volume, dose: float = 1.0) -> ImplantedCt:
+        """Scan a clean volume, with so many times the planned dose; twice the same gives the same."""
+        ...
+
+
+def _changed(made: ImplantedCt, before: ImplantedCt, after: ImplantedCt) -> ImplantedCt:
+    """A scan with the change between two others.
+
+    These have no noise: of a ray that a handful of photons passes, a lesion would draw other ones, and the case would
+    differ from its twin by noise.
+    """
+
+    def image(name: str) -> Volume:
+        own, old, new = (getattr(one, name) for one in (made, before, after))
+        added: Volume = own.with_pixels(
+            np.clip(own.pixels + (new.pixels - old.pixels), own.pixels.min(), own.pixels.max())
+        )
+        return added
+
+    return ImplantedCt(image("artefact"), image("truth"), made.metal, image("floor"))
+
+
+def _floor(made: ImplantedCt, clean: Volume) -> Volume:
+    """The floor, with the truth where the implants' plastic lies: there its tissue is no noise."""
+    displaced = np.abs(made.truth.pixels - clean.pixels) > 1.0
+    return made.floor.with_pixels(np.where(displaced, made.truth.pixels, made.floor.pixels))
+
+
+def _physics(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -> tuple[Scan, str]:
     chosen = [sites[i] for i in rng.permutation(len(sites))[: 1 if rng.random() < ONE_SIDE_SHARE else 2]]
     here = _window(volume, chosen[0], STEM_MM, rng)
     implants = tuple(random_implant(site, rng) for site in chosen)
@@ -172,15 +218,22 @@ def _physics(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator)
         photons=photons,
         scatter_counts=photons * float(10 ** rng.uniform(-6.5, -5.5)),
     )
-    made = implanted(volume, implants, here, acquisition=acquisition, seed=int(rng.integers(2**31)))
+    seed = int(rng.integers(2**31))
     names = " and ".join(
         f"{implant.kind.value} {implant.site.side} ({', '.join(sorted({p.material.name for p in implant.parts}))})"
         for implant in implants
     )
-    return made, f"{names}, {acquisition.kvp:g} kVp, {photons:.1e} photons"
+
+    def scan(clean: Volume, dose: float = 1.0) -> ImplantedCt:
+        dosed = replace(
+            acquisition, photons=acquisition.photons * dose, scatter_counts=acquisition.scatter_counts * dose
+        )
+        return implanted(clean, implants, here, acquisition=dosed, seed=seed)
+
+    return scan, f"{names}, {acquisition.kvp:g} kVp, {photons:.1e} photons"
 
 
-def _crude(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -> tuple[ImplantedCt, str]:
+def _crude(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -> tuple[Scan, str]:
     here = _window(volume, sites[0], HEAD_MM, rng)
     height, width = volume.pixels.shape[1:]
     discs = np.zeros((here.stop - here.start, height, width), dtype=bool)
@@ -200,9 +253,10 @@ def _crude(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -
         full = torch.full_like(slices, SCALE_HU[1])
         return crude_metal(slices, metal, projector), torch.where(metal, full, slices), metal, slices
 
-    return replaced(
-        volume, here, fill, range_hu=CRUDE_RANGE_HU
-    ), f"discs in {len(sites)} hip{'s' if len(sites) > 1 else ''}"
+    def scan(clean: Volume, dose: float = 1.0) -> ImplantedCt:
+        return replaced(clean, here, fill, range_hu=CRUDE_RANGE_HU)
+
+    return scan, f"discs in {len(sites)} hip{'s' if len(sites) > 1 else ''}"
 
 
 def _window(volume: Volume, site: HipSite, reach_mm: tuple[float, float], rng: np.random.Generator) -> slice:

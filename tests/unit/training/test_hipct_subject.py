@@ -32,7 +32,7 @@ def simulated(scenario: str, seed: int = 1, slices: int = 14):
 def test_it_is_found_by_the_corrector_s_name() -> None:
     subject: Subject = subject_of("hipct")
     assert subject is SUBJECT
-    assert list(subject.scenarios) == ["physics", "crude"]
+    assert list(subject.scenarios) == ["physics", "lesions", "crude"]
     with pytest.raises(RequestError, match="there is: hipct"):
         subject_of("unheard")
 
@@ -184,7 +184,7 @@ def test_of_a_pair_whose_truth_has_no_metal_it_is_found_in_the_artefact() -> Non
 
 
 def test_an_unknown_scenario_is_refused() -> None:
-    with pytest.raises(RequestError, match="there is: physics, crude"):
+    with pytest.raises(RequestError, match="there is: physics, lesions, crude"):
         SUBJECT.simulate({"ct": pelvis()}, scenario="odd", seed=1)
 
 
@@ -192,3 +192,35 @@ def test_procedural_patients_serve() -> None:
     made = SUBJECT.procedural(1)["ct"]
     assert made.shape == (24, 512, 512)
     SUBJECT.clean(made)
+
+
+def test_lesions_are_all_that_differs_from_the_twin() -> None:
+    case = simulated("lesions")
+    twin, labels = case.twin, case.twin.labels["ct"]
+    assert labels.max() > 0 and f", {labels.max()} lesions" in case.description
+    plain = simulated("physics")
+    assert np.array_equal(twin.artefact["ct"].pixels, plain.artefact["ct"].pixels)
+    change = case.truth["ct"].pixels - twin.truth["ct"].pixels
+    for number in range(1, labels.max() + 1):
+        assert 5 < np.abs(change[labels == number]).max() <= 61  # pixels of 3 mm blur the smallest
+    assert np.abs(change[ndimage.binary_dilation(labels > 0, np.ones((1, 5, 5))) == 0]).max() <= 1
+    assert not (case.excluded["ct"] & (labels > 0)).any()
+    for z in case.slices:
+        near = ndimage.distance_transform_edt(~case.excluded["ct"][z]) * 3.0
+        assert near[labels[z] > 0].max(initial=0) < 40 + 15
+
+
+@pytest.mark.parametrize("scenario", ["physics", "lesions", "crude"])
+def test_the_floor_is_noise_on_the_truth(scenario: str) -> None:
+    case = simulated(scenario)
+    noise = (case.floor["ct"].pixels - case.truth["ct"].pixels)[list(case.slices)]
+    judged = ~case.excluded["ct"][list(case.slices)]
+    error = (case.artefact["ct"].pixels - case.truth["ct"].pixels)[list(case.slices)]
+    assert np.abs(noise[judged]).max() < 200  # no plastic of an implant in it
+    assert noise[judged].std() < 0.7 * error[judged].std()
+    assert (noise[judged].std() > 1) == (scenario != "crude")
+
+
+def test_only_lesions_have_a_twin() -> None:
+    assert simulated("physics").twin is None
+    assert simulated("crude").twin is None
