@@ -47,10 +47,14 @@ class Conventions:
 
 
 class Best:
-    """The network on one device, with the half-resolution projector of the last grid."""
+    """The network on one device, with the half-resolution projector of the last grid.
+
+    Attributes:
+        network: maps the evidence's channels to a change and the metal's logit.
+    """
 
     def __init__(self, network: nn.Module, device: str) -> None:
-        self._network = network
+        self.network = network
         self._device = device
         self._coarse: ParallelProjector | None = None
 
@@ -66,13 +70,17 @@ class Best:
             raise WeightsError(f"{package}: the weights are for other inputs than this version of hipct/best makes")
         return cls(loaded.network, device)
 
+    def with_network(self, network: nn.Module) -> Best:
+        """The same with another network."""
+        return Best(network, self._device)
+
     def __call__(self, scene: Scene) -> Restored:
         """Correct.
 
         Args:
             scene: slices with metal.
         """
-        return corrected(self._network, scene, gather(scene, self._coarse_for(scene)))
+        return corrected(self.network, scene, gather(scene, self._coarse_for(scene)))
 
     def _coarse_for(self, scene: Scene) -> ParallelProjector:
         geometry = coarse_geometry(scene.projector.geometry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,15 @@ from torch import Tensor
 from correctors.common.attenuation import AIR_HU
 from correctors.common.device import resolve_device
 from correctors.hipct import harm, refusals
+from correctors.hipct.adaptation import PatientSlices, adapt, nearest_clean
 from correctors.hipct.best import Best
+from correctors.hipct.best_adaptation import BestAdaptation
 from correctors.hipct.body import body_mask
 from correctors.hipct.classical import Classical
 from correctors.hipct.inpainting import Inpainting
 from correctors.hipct.li import linear
 from correctors.hipct.nmar import normalised
+from correctors.hipct.paper_adaptation import PaperAdaptation
 from correctors.hipct.report import Kept, no_metal_reason, warnings_of
 from correctors.hipct.scene import Restored, Scene, make_scene, window
 from correctors.hipct.segmentation import Segmentation, segment
@@ -36,7 +39,7 @@ from dicom_node.contracts import (
     Units,
     Volume,
 )
-from dicom_node.errors import WeightsError
+from dicom_node.errors import RequestError, WeightsError
 from simulation.projector import ParallelGeometry, ParallelProjector
 
 Method = Callable[[Scene], Tensor | Restored]
@@ -68,6 +71,7 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
 
     Raises:
         WeightsError: the method needs weights and got none, or ones of another architecture.
+        RequestError: weights are to be adapted, and the method has none.
     """
     on = resolve_device(device)
     chosen: Method
@@ -80,6 +84,10 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
     else:
         chosen = Best.load(weights, on) if method == "best" else Inpainting.load(weights, on)
     wanted = str(parameters["segmentation"])
+    if parameters["adapt"] == "patient" and not isinstance(chosen, Best | Inpainting):
+        raise RequestError(
+            f"hipct/{method} has no weights that could be adapted: leave out adapt, or name a method that has"
+        )
     return HipCt(
         method=chosen,
         device=on,
@@ -87,6 +95,7 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
         metal_threshold_hu=float(parameters["metal_threshold_hu"]),
         smallest_implant_mm2=float(parameters["smallest_implant_mm2"]),
         n_angles=int(parameters["n_angles"]),
+        adapting=parameters["adapt"] == "patient",
     )
 
 
@@ -97,6 +106,15 @@ class _Done:
     pixels: FloatArray
     metal: BoolArray
     harmful: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Used:
+    """The method that corrects a series, and what the report says of it."""
+
+    method: Method
+    sentences: tuple[str, ...] = ()
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 class HipCt:
@@ -111,6 +129,7 @@ class HipCt:
         metal_threshold_hu: float,
         smallest_implant_mm2: float,
         n_angles: int,
+        adapting: bool = False,
     ) -> None:
         """Hold what does not change between series.
 
@@ -121,6 +140,7 @@ class HipCt:
             metal_threshold_hu: lowest value of metal [HU].
             smallest_implant_mm2: smallest cross-section of an implant [mm2].
             n_angles: projection angles over 180 degrees.
+            adapting: whether the method's network is fitted on to each patient.
         """
         self._method = method
         self._device = device
@@ -128,6 +148,7 @@ class HipCt:
         self._threshold_hu = metal_threshold_hu
         self._smallest_mm2 = smallest_implant_mm2
         self._n_angles = n_angles + -n_angles % 4
+        self._adapting = adapting
         self._projector: ParallelProjector | None = None
 
     def correct(self, inputs: Mapping[str, Volume]) -> Correction:
@@ -173,12 +194,13 @@ class HipCt:
         pixels, metal = volume.pixels.copy(), found.metal.copy()
         if isinstance(self._method, Inpainting):
             self._method.begin_series(volume)
+        used = self._adapted(volume, found)
         harmful: list[int] = []
         starved: list[int] = []
         at_once = SLICES_AT_ONCE[torch.device(self._device).type]
         for start in range(0, len(found.slices), at_once):
             batch = found.slices[start : start + at_once]
-            for z, done in zip(batch, self._batch(volume, found, batch, padding[start:]), strict=True):
+            for z, done in zip(batch, self._batch(used.method, volume, found, batch, padding[start:]), strict=True):
                 pixels[z], metal[z] = done.pixels, done.metal
                 if done.harmful:
                     harmful.append(z)
@@ -205,13 +227,26 @@ class HipCt:
                 "metal_slices": float(len(found.slices)),
                 "corrected_slices": float(len(found.slices) - len(harmful)),
                 "metal_threshold_hu": found.threshold_hu,
+                **used.metrics,
             },
-            warnings=warnings_of(found, Kept(tuple(harmful), cut, tuple(starved))),
+            warnings=(*warnings_of(found, Kept(tuple(harmful), cut, tuple(starved))), *used.sentences),
             device=self._device.split(":")[0],
         )
 
+    def _adapted(self, volume: Volume, found: Segmentation) -> _Used:
+        """The method for this series: fitted on to its slices without metal where that is asked for."""
+        if not self._adapting or not isinstance(self._method, Best | Inpainting):
+            return _Used(self._method)
+        projector = self._projector_for(max(volume.pixels.shape[1:]), float(np.mean(volume.geometry.pixel_spacing_mm)))
+        patient = _patient_slices(volume, found, projector)
+        if isinstance(self._method, Best):
+            best = adapt(BestAdaptation(self._method, self._device), patient)
+            return _Used(best.method.method, best.sentences, best.metrics)
+        paper = adapt(PaperAdaptation(self._method, self._device), patient)
+        return _Used(paper.method.method, paper.sentences, paper.metrics)
+
     def _batch(
-        self, volume: Volume, found: Segmentation, batch: tuple[int, ...], padding: list[BoolArray]
+        self, method: Method, volume: Volume, found: Segmentation, batch: tuple[int, ...], padding: list[BoolArray]
     ) -> list[_Done]:
         pixel_mm = float(np.mean(volume.geometry.pixel_spacing_mm))
         originals = [volume.pixels[z] for z in batch]
@@ -223,7 +258,7 @@ class HipCt:
             pixel_mm,
         )
         with torch.no_grad():
-            made = self._method(scene)
+            made = method(scene)
         restored = made if isinstance(made, Restored) else Restored(made, scene.metal)
         corrected, metal = restored.images.cpu().numpy(), restored.metal.cpu().numpy()
         done = []
@@ -246,6 +281,28 @@ class HipCt:
             self._projector = None  # free the old matrices before the new ones are built
             self._projector = ParallelProjector(geometry, self._device)
         return self._projector
+
+
+def _patient_slices(volume: Volume, found: Segmentation, projector: ParallelProjector) -> PatientSlices:
+    """Clean slices of a series nearest to its metal, and its implants, on the projector's grid."""
+    metal = [bool(found.dense[z]) for z in range(volume.pixels.shape[0])]
+    usable = [not metal[z] and _shows_a_whole_patient(volume, z) for z in range(len(metal))]
+    side = projector.geometry.n_pixels
+    at = window(side, volume.pixels.shape[1:])
+    chosen = nearest_clean([z in found.slices for z in range(len(metal))], usable)
+    clean = np.full((len(chosen), side, side), np.float32(AIR_HU))
+    for place, z in enumerate(chosen):
+        clean[place][at] = np.where(_unmeasured(volume, z), np.float32(AIR_HU), volume.pixels[z])
+    implants = np.zeros((len(found.slices), side, side), dtype=bool)
+    for place, z in enumerate(found.slices):
+        implants[place][at] = found.metal[z]
+    return PatientSlices(clean, implants, projector)
+
+
+def _shows_a_whole_patient(volume: Volume, z: int) -> bool:
+    body = body_mask(volume.pixels[z])
+    cut = refusals.cut_fraction(volume.pixels[z], body, _unmeasured(volume, z))
+    return bool(body.any()) and cut <= refusals.LARGEST_CUT_FRACTION
 
 
 def _unmeasured(volume: Volume, z: int) -> BoolArray:

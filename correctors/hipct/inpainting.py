@@ -107,13 +107,19 @@ def inpaint(network: nn.Module, filled: Tensor, level: Tensor, conventions: Conv
 
 
 class Inpainting:
-    """The network with its conventions on one device."""
+    """The network with its conventions on one device.
+
+    Attributes:
+        network: maps (batch, 1, angle, detector) to the same shape.
+        conventions: what its sinograms are.
+        factor: brightness of the series at hand.
+    """
 
     def __init__(self, network: nn.Module, conventions: Conventions, reach: int) -> None:
-        self._network = network
-        self._conventions = conventions
+        self.network = network
+        self.conventions = conventions
+        self.factor = 1.0
         self._reach = reach
-        self._factor = 1.0
 
     @classmethod
     def load(cls, package: Path, device: str) -> Inpainting:
@@ -128,7 +134,17 @@ class Inpainting:
 
     def begin_series(self, volume: Volume) -> None:
         """Take the brightness of a series; one factor holds for all its slices."""
-        self._factor = brightness_factor(brightness_of(volume.pixels), self._conventions.standard)
+        self.factor = brightness_factor(brightness_of(volume.pixels), self.conventions.standard)
+
+    def with_network(self, network: nn.Module) -> Inpainting:
+        """The same, for the same series, with another network of the same reach."""
+        other = Inpainting(network, self.conventions, self._reach)
+        other.factor = self.factor
+        return other
+
+    def inpainted(self, network: nn.Module, filled: Tensor, level: Tensor) -> Tensor:
+        """`inpaint` by a network that may be another one."""
+        return inpaint(network, filled, level, self.conventions, self._reach)
 
     def __call__(self, scene: Scene) -> Tensor:
         """Correct.
@@ -139,17 +155,17 @@ class Inpainting:
         Returns:
             (batch, y, x) [HU], metal not put back.
         """
-        grid, pixel_mm = self._conventions.grid, scene.pixel_mm
+        grid, pixel_mm = self.conventions.grid, scene.pixel_mm
         wide = widened(scene.trace, BESIDE_TRACE)
-        measured, trace = grid.sample_measured(scene.sinogram * self._factor, wide, pixel_mm)
+        measured, trace = grid.sample_measured(scene.sinogram * self.factor, wide, pixel_mm)
         level = largest_undisturbed(measured, trace)
         filled = fill_trace(measured, trace, level)
-        inpainted = inpaint(self._network, filled, level, self._conventions, self._reach)
+        inpainted = self.inpainted(self.network, filled, level)
         shape = scene.sinogram.shape[1:]
-        if self._conventions.replaced == "trace":
+        if self.conventions.replaced == "trace":
             rest = scene.sinogram
         else:
-            change = torch.where(trace, 0.0, inpainted - measured) / self._factor
+            change = torch.where(trace, 0.0, inpainted - measured) / self.factor
             rest = scene.sinogram + grid.restore(change, pixel_mm, *shape)
-        fine = grid.restore(torch.where(trace, inpainted, measured), pixel_mm, *shape) / self._factor
+        fine = grid.restore(torch.where(trace, inpainted, measured), pixel_mm, *shape) / self.factor
         return scene.correct(torch.where(wide, fine, rest))

@@ -6,7 +6,7 @@ from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Pa
 
 SPEC = CorrectorSpec(
     name="hipct",
-    version="0.2.0",
+    version="0.3.0",
     api=API_VERSION,
     title="Hip CT metal artefact reduction",
     inputs={
@@ -67,6 +67,12 @@ SPEC = CorrectorSpec(
             minimum=0.0,
             maximum=1000.0,
         ),
+        "adapt": Parameter(
+            default="none",
+            description="patient: fit the weights of paper or best on to slices of the same series without metal, up "
+            "to 11 above and below it, before correcting; takes minutes",
+            choices=("none", "patient"),
+        ),
         "n_angles": Parameter(
             default=480,
             description="projection angles over 180 degrees for re-projection",
@@ -82,8 +88,8 @@ SPEC = CorrectorSpec(
             sha256="31a1dd43c0cc234203b6330f1f90ca2595a621cf34f5ff632f12f1aa6b9d545e",
         )
     },
-    # What `paper` fills in is learnt from other patients.
-    synthetic=("paper",),
+    # What `paper` and `best` fill in is learnt from other patients.
+    synthetic=("paper", "best"),
     references=(
         "doi:10.1148/radiology.164.2.3602406",
         "doi:10.1118/1.3484090",

@@ -69,11 +69,13 @@ class Segmentation:
         metal: bool (z, y, x), implants, tight.
         objects: every dense object, implants or not.
         threshold_hu: value from which voxels counted as dense [HU].
+        dense: bool (z,), slices that hold anything dense, implant or not.
     """
 
     metal: BoolArray
     objects: tuple[DenseObject, ...]
     threshold_hu: float
+    dense: BoolArray
 
     @property
     def slices(self) -> tuple[int, ...]:
@@ -105,7 +107,7 @@ def segment(volume: Volume, *, method: str, threshold_hu: float, smallest_mm2: f
     if method == "kmeans":
         found = metal_threshold(pixels, threshold_hu)
         if found is None:
-            return Segmentation(metal, (), threshold_hu)
+            return Segmentation(metal, (), threshold_hu, np.zeros(len(pixels), dtype=bool))
         # Streaks and dense bone can pull the boundary down; below this it would take in bone.
         threshold = max(found, RIM_HU)
     row_mm, column_mm = volume.geometry.pixel_spacing_mm
@@ -124,7 +126,8 @@ def segment(volume: Volume, *, method: str, threshold_hu: float, smallest_mm2: f
     for slice_index in np.flatnonzero(metal.any(axis=(1, 2))):
         z = int(slice_index)
         metal[z] = tighten(pixels[z], metal[z])
-    return Segmentation(metal, tuple(objects), threshold)
+    dense_slices = np.array([bool((one >= threshold).any()) for one in pixels])
+    return Segmentation(metal, tuple(objects), threshold, dense_slices)
 
 
 def tighten(slice_hu: FloatArray, metal: BoolArray) -> BoolArray:

@@ -73,7 +73,7 @@ def test_all_rays_of_a_network_that_changes_none_outside_the_trace_are_those_of_
 
 def test_the_patients_brightness_is_undone() -> None:
     plain, brightened = (Inpainting(Interpolating(), Conventions(GRID, 4.0, STANDARD, "trace"), 0) for _ in range(2))
-    brightened._factor = 1.3
+    brightened.factor = 1.3
     torch.testing.assert_close(plain(scene()), brightened(scene()), rtol=0, atol=0.5)
 
 

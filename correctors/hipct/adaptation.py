@@ -1,0 +1,232 @@
+"""Adaptation to one patient: a method's network is fitted on to slices of the same scan that hold no metal.
+
+The near-hip paper's first scenario (section II-C): the slices next above and below the metal show nearly the same
+anatomy, and what the scanner and the patient do to them. Here it starts from weights that other patients gave.
+Everything is drawn from the images themselves, so that the same series gives the same weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor, nn
+
+from correctors.common.fitting import Fitter, FittingPlan, NotFinite
+from dicom_node.contracts import BoolArray, FloatArray
+from simulation.projector import ParallelProjector
+
+MOST_SLICES = 11
+"""Slices taken above, and as many below, each stretch of slices with metal (paper: eleven)."""
+FEWEST_SLICES = 4
+"""With fewer there is nothing to hold out: the weights stay as they are."""
+HELD_OUT_EVERY = 4
+THREADS = 1
+"""Sums depend on the number of threads: with a fixed one, machines of a kind get the same weights. More than one would
+gain little on such small batches, and lose much where the cores are busy."""
+_SCALE_SPREAD, _SHIFT_MM, _EDGE_PIXELS = 0.2, 8.0, 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class PatientSlices:
+    """What a patient's own scan offers, on the square grid of the projector.
+
+    Attributes:
+        clean: float32 (slice, y, x) without metal, unmeasured voxels air [HU].
+        implants: bool (slice, y, x), metal as it was found in the other slices.
+        projector: of the grid.
+    """
+
+    clean: FloatArray
+    implants: BoolArray
+    projector: ParallelProjector
+
+    def part(self, chosen: Sequence[int]) -> PatientSlices:
+        """The same with some of the clean slices."""
+        return PatientSlices(self.clean[list(chosen)], self.implants, self.projector)
+
+    @property
+    def seed(self) -> int:
+        """Drawn from the images."""
+        found = hashlib.sha256(np.ascontiguousarray(self.clean).tobytes())
+        found.update(np.packbits(self.implants).tobytes())
+        return int.from_bytes(found.digest()[:4])
+
+    def draw(self, rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """A clean slice (y, x) [HU], and the share of each voxel that an implant of the patient fills there.
+
+        Each piece of the implant gets another size and place (paper, section II-A).
+        """
+        hu: FloatArray = self.clean[int(rng.integers(len(self.clean)))]
+        implant = self.implants[int(rng.integers(len(self.implants)))]
+        share = _perturbed(implant, rng, self.projector.geometry.pixel_mm)
+        return hu, share
+
+
+class Adaptable(Protocol):
+    """A method whose network can be fitted on."""
+
+    @property
+    def network(self) -> nn.Module:
+        """Its network."""
+        ...
+
+    @property
+    def plan(self) -> FittingPlan:
+        """How it is fitted on."""
+        ...
+
+    def with_network(self, network: nn.Module) -> Self:
+        """The same method with another network of the same kind."""
+        ...
+
+    def examples(self, patient: PatientSlices, *, held_out: bool) -> Sequence[Any]:
+        """Examples made of clean slices: for fitting, or the same each time to judge by."""
+        ...
+
+    def batch(self, examples: Sequence[Any], rng: np.random.Generator) -> Any:
+        """A random batch of them."""
+        ...
+
+    def loss(self, network: nn.Module, batch: Any) -> Tensor:
+        """Mean loss."""
+        ...
+
+    def error(self, network: nn.Module, examples: Sequence[Any]) -> float:
+        """Root mean square error over examples, in whatever unit the method works."""
+        ...
+
+
+AnyAdaptable = TypeVar("AnyAdaptable", bound=Adaptable)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted(Generic[AnyAdaptable]):
+    """A method as it is to be used for a patient.
+
+    Attributes:
+        method: adapted, or as it was.
+        sentences: for the report: which weights are used, and why.
+        metrics: figures for the report.
+    """
+
+    method: AnyAdaptable
+    sentences: tuple[str, ...]
+    metrics: dict[str, float]
+
+
+def nearest_clean(metal: Sequence[bool], usable: Sequence[bool]) -> tuple[int, ...]:
+    """Indices of the slices to learn from.
+
+    Args:
+        metal: for each slice, whether it holds metal.
+        usable: for each slice, whether it can serve.
+
+    Returns:
+        In order: at most `MOST_SLICES` usable slices next above and next below each stretch of slices with metal.
+    """
+    chosen: set[int] = set()
+    count = len(metal)
+    for z in range(count):
+        if not metal[z]:
+            continue
+        if z + 1 == count or not metal[z + 1]:
+            chosen.update([k for k in range(z + 1, count) if usable[k] and not metal[k]][:MOST_SLICES])
+        if z == 0 or not metal[z - 1]:
+            chosen.update([k for k in range(z - 1, -1, -1) if usable[k] and not metal[k]][:MOST_SLICES])
+    return tuple(sorted(chosen))
+
+
+def adapt(method: AnyAdaptable, patient: PatientSlices) -> Adapted[AnyAdaptable]:
+    """Fit a method on to a patient, unless held-out slices say that it was better before.
+
+    Args:
+        method: with the weights to start from; it is not changed.
+        patient: clean slices and implants of the series.
+    """
+    count = len(patient.clean)
+    if count < FEWEST_SLICES:
+        return Adapted(
+            method,
+            (f"the weights were not adapted to this patient: {count} slice(s) without metal are too few to learn",),
+            {"adapted_slices": 0.0},
+        )
+    with _threads(THREADS):
+        return _adapt(method, patient)
+
+
+def _adapt(method: AnyAdaptable, patient: PatientSlices) -> Adapted[AnyAdaptable]:
+    count = len(patient.clean)
+    held = range(1, count, HELD_OUT_EVERY)
+    learnt = [k for k in range(count) if k not in held]
+    examples = method.examples(patient.part(learnt), held_out=False)
+    judged = method.examples(patient.part(held), held_out=True)
+    before = method.error(method.network, judged)
+    fitter = Fitter(copy.deepcopy(method.network), method.plan, method.loss)
+    try:
+        for step in range(method.plan.steps):
+            fitter.step([method.batch(examples, np.random.default_rng([patient.seed, step]))])
+    except NotFinite:
+        return Adapted(
+            method, ("the weights were not adapted to this patient: fitting failed",), {"adapted_slices": 0.0}
+        )
+    with fitter.averaged() as network:
+        fitted = copy.deepcopy(network)
+    fitted.eval()
+    after = method.error(fitted, judged)
+    metrics = {
+        "adapted_slices": float(len(learnt)),
+        "adaptation_steps": float(method.plan.steps),
+        "held_out_error_before": before,
+        "held_out_error_after": after,
+    }
+    if not after < before:
+        sentence = f"the weights were not adapted to this patient: {len(held)} held-out slices came out no better"
+        return Adapted(method, (sentence,), {**metrics, "adapted_slices": 0.0})
+    sentence = (
+        f"the weights were adapted to this patient on {len(learnt)} slices without metal ({method.plan.steps} steps); "
+        f"SHA-256 of the adapted weights {digest(fitted)}"
+    )
+    return Adapted(method.with_network(fitted), (sentence,), metrics)
+
+
+def digest(network: nn.Module) -> str:
+    """SHA-256 over the tensors of a network, by name."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
+
+
+def _perturbed(implant: BoolArray, rng: np.random.Generator, pixel_mm: float) -> FloatArray:
+    """Share of metal in each voxel after each piece was scaled and moved, float32 (y, x)."""
+    labels, count = ndimage.label(implant)
+    share = np.zeros(implant.shape, np.float32)
+    for number in range(1, count + 1):
+        factor = float(np.exp(rng.normal(0, _SCALE_SPREAD)))
+        shift = rng.normal(0, _SHIFT_MM / pixel_mm, 2)
+        centre = np.array(ndimage.center_of_mass(labels == number))
+        # Maps where a voxel is shown to where it is taken from.
+        offset = centre - (centre + shift) / factor
+        piece = (labels == number).astype(np.float32)
+        share = np.maximum(share, ndimage.affine_transform(piece, [1 / factor] * 2, offset, order=1))
+    soft: FloatArray = np.clip(ndimage.gaussian_filter(share, _EDGE_PIXELS), 0.0, 1.0)
+    return soft
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
