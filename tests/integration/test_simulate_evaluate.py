@@ -109,7 +109,7 @@ def test_an_artefact_of_the_subject_survives_the_way_through_dicom(tmp_path: Pat
     ("words", "message"),
     [
         (["evaluate", "unheard"], "cannot be trained, simulated or evaluated"),
-        (["evaluate", "hipct", "--methods", "best"], "no method"),
+        (["evaluate", "hipct", "--methods", "worst"], "no method"),
         (["evaluate", "hipct", "--data", "nowhere"], "nowhere"),
         (["simulate", "hipct", "nowhere"], "nowhere"),
     ],
