@@ -36,17 +36,33 @@ def ramp_response(n_detectors: int, detector_mm: float, window: Window = "ram-la
     kernel[odd] = -1 / (torch.pi * position[odd] * detector_mm) ** 2
     kernel[0] = 1 / (4 * detector_mm**2)
     response = torch.fft.rfft(kernel).real * detector_mm
-    frequency = torch.linspace(0, 0.5, length // 2 + 1, dtype=torch.float64)  # cycles per detector
-    if window == "shepp-logan":
-        response = response * torch.sinc(frequency)
-    elif window == "cosine":
-        response = response * torch.cos(torch.pi * frequency)
-    elif window == "hann":
-        response = response * (0.5 + 0.5 * torch.cos(2 * torch.pi * frequency))
-    elif window != "ram-lak":
-        raise ValueError(f"unknown window {window!r}: use ram-lak, shepp-logan, cosine or hann")
-    rounded: Tensor = response.to(torch.float32)
+    rounded: Tensor = (response * apodisation(length, window)).to(torch.float32)
     return rounded
+
+
+def apodisation(length: int, window: Window) -> Tensor:
+    """Factors that a window puts on a filter's response.
+
+    Args:
+        length: of the transforms, even.
+        window: which; `ram-lak` is one throughout.
+
+    Returns:
+        float64 (length // 2 + 1,).
+
+    Raises:
+        ValueError: unknown window.
+    """
+    frequency = torch.linspace(0, 0.5, length // 2 + 1, dtype=torch.float64)  # cycles per detector
+    if window == "ram-lak":
+        return torch.ones_like(frequency)
+    if window == "shepp-logan":
+        return torch.sinc(frequency)
+    if window == "cosine":
+        return torch.cos(torch.pi * frequency)
+    if window == "hann":
+        return 0.5 + 0.5 * torch.cos(2 * torch.pi * frequency)
+    raise ValueError(f"unknown window {window!r}: use ram-lak, shepp-logan, cosine or hann")
 
 
 def filter_projections(sinograms: Tensor, response: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dicom_node.contracts import BoolArray, FloatArray, Geometry, Volume
+from simulation.fan_projector import FanProjector, body_fan
 from simulation.implants import HipImplant, rasterise
 from simulation.metal_ct import SCALE_HU, simulate_metal
 from simulation.projector import ParallelGeometry, ParallelProjector
@@ -52,6 +53,7 @@ def implanted(
     acquisition: Acquisition,
     seed: int,
     angles: int = ANGLES,
+    fan: bool = False,
 ) -> ImplantedCt:
     """Scan a series with implants in it, from physics; see `simulation.metal_ct`.
 
@@ -62,6 +64,7 @@ def implanted(
         acquisition: how it is scanned.
         seed: of the noise.
         angles: over 180 degrees; even.
+        fan: whether the scanner has a fan beam, with twice as many views over 360 degrees; else its rays are parallel.
 
     Returns:
         The pair, on the volume's grid.
@@ -69,11 +72,11 @@ def implanted(
     shares = rasterise(implants, part(volume.geometry, here))
 
     def scan(slices: Tensor, projector: ParallelProjector) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        side = slices.shape[-1]
+        side, pixel_mm = slices.shape[-1], projector.geometry.pixel_mm
         simulated = simulate_metal(
             slices,
             {material: torch.from_numpy(_square(share, side, 0.0)) for material, share in shares.items()},
-            projector=projector,
+            projector=FanProjector(body_fan(side, pixel_mm, 2 * angles), side, pixel_mm) if fan else projector,
             scanner=Scanner(acquisition),
             generator=torch.Generator().manual_seed(seed),
         )

@@ -2,34 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 
 import numpy as np
 
 from dicom_node.contracts import FloatArray, Geometry
 from simulation import shapes
 from simulation.hip_sites import HipSite
-from simulation.materials import COCRMO, STEEL_316L, TI6AL4V, UHMWPE, ZIRCONIA, Material
-from simulation.shapes import Point, Shape
+from simulation.implant_pose import Pose
+from simulation.materials import (
+    ALUMINA,
+    BONE_CEMENT,
+    COCRMO,
+    STEEL_316L,
+    TI6AL4V,
+    UHMWPE,
+    ZIRCONIA,
+    Material,
+)
+from simulation.shapes import Shape
 
 
 class ImplantKind(StrEnum):
     """What can be implanted in a hip."""
 
     TOTAL = "total hip"
-    """Femoral head, neck and stem, acetabular shell and liner."""
+    """Femoral head, neck and stem, with or without cement, acetabular shell and liner."""
     RESURFACING = "resurfacing"
     """Metal-on-metal cap and shell."""
     NAIL = "nail"
     """Intramedullary nail with a hip screw through neck and head."""
     SCREWS = "screws"
     """Two or three screws through the neck."""
+    PLATE = "plate"
+    """Plate along the femur with its screws, most with a sliding screw through the neck."""
     BAR = "bar"
     """A round bar or ball of one material; see `simulation.bars`."""
 
 
-_DRAWN = (ImplantKind.TOTAL, ImplantKind.RESURFACING, ImplantKind.NAIL, ImplantKind.SCREWS)
+_SHARES = {
+    ImplantKind.TOTAL: 0.5,
+    ImplantKind.RESURFACING: 0.1,
+    ImplantKind.NAIL: 0.17,
+    ImplantKind.SCREWS: 0.13,
+    ImplantKind.PLATE: 0.1,
+}
+_FIXATION = (ImplantKind.NAIL, ImplantKind.SCREWS, ImplantKind.PLATE)
+_KINDS_OF = {
+    COCRMO: (ImplantKind.TOTAL, ImplantKind.RESURFACING),
+    TI6AL4V: (ImplantKind.TOTAL, *_FIXATION),
+    STEEL_316L: (ImplantKind.TOTAL, *_FIXATION),
+}
+"""What is sold wholly, or nearly so, of one material."""
+_NO_METAL = (UHMWPE, BONE_CEMENT)
+_BEARINGS = (
+    (COCRMO, UHMWPE),
+    (STEEL_316L, UHMWPE),
+    (ZIRCONIA, UHMWPE),
+    (ALUMINA, UHMWPE),
+    (ALUMINA, ALUMINA),
+    (COCRMO, COCRMO),
+)
+"""Head and liner."""
+_BEARING_SHARES = (0.4, 0.12, 0.13, 0.15, 0.1, 0.1)
+_CEMENTED_SHARE, _PLAIN_CUP_SHARE = 0.6, 0.4
+_SLIDING_SHARE = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,33 +95,48 @@ class HipImplant:
     parts: tuple[ImplantPart, ...]
 
     def made_of(self, material: Material) -> HipImplant:
-        """The same with all its metal and ceramic of one material; polyethylene stays."""
-        return replace(
-            self,
-            parts=tuple(part if part.material == UHMWPE else replace(part, material=material) for part in self.parts),
-        )
+        """The same with all its metal and ceramic of one material; polyethylene and cement stay."""
+        parts = (part if part.material in _NO_METAL else replace(part, material=material) for part in self.parts)
+        return replace(self, parts=tuple(parts))
 
 
-def random_implant(site: HipSite, rng: np.random.Generator, kind: ImplantKind | None = None) -> HipImplant:
+def random_implant(
+    site: HipSite,
+    rng: np.random.Generator,
+    kind: ImplantKind | None = None,
+    *,
+    material: Material | None = None,
+) -> HipImplant:
     """Draw an implant of plausible size, material and pose.
 
     Args:
         site: where it goes.
         rng: source of randomness.
-        kind: what it is; None draws it.
+        kind: what it is; None draws it, with `material` among what is sold of that.
+        material: of all its metal and ceramic; None draws a material for each piece.
 
     Returns:
         The implant.
+
+    Raises:
+        ValueError: a bar is no implant; `simulation.bars` draws them.
     """
     if kind is None:
-        kind = _DRAWN[int(rng.choice(4, p=[0.5, 0.15, 0.2, 0.15]))]
-    build = {
-        ImplantKind.TOTAL: _total,
+        kinds = tuple(_SHARES) if material is None else _KINDS_OF.get(material, (ImplantKind.TOTAL,))
+        shares = np.array([_SHARES[one] for one in kinds])
+        kind = kinds[int(rng.choice(len(kinds), p=shares / shares.sum()))]
+    if kind is ImplantKind.BAR:
+        raise ValueError("bars are drawn by simulation.bars.random_bar")
+    builders: dict[ImplantKind, Callable[[HipSite, np.random.Generator], tuple[ImplantPart, ...]]] = {
+        # Liners of ceramic or titanium alone would make one solid ball with head and shell.
+        ImplantKind.TOTAL: partial(_total, hard_liners=material in (None, COCRMO)),
         ImplantKind.RESURFACING: _resurfacing,
         ImplantKind.NAIL: _nail,
         ImplantKind.SCREWS: _screws,
-    }[kind]
-    return HipImplant(kind, site, build(site, rng))
+        ImplantKind.PLATE: _plate,
+    }
+    drawn = HipImplant(kind, site, builders[kind](site, rng))
+    return drawn if material is None else drawn.made_of(material)
 
 
 def rasterise(implants: tuple[HipImplant, ...], geometry: Geometry) -> dict[Material, FloatArray]:
@@ -112,27 +167,43 @@ def rasterise(implants: tuple[HipImplant, ...], geometry: Geometry) -> dict[Mate
     return shares
 
 
-def _total(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
-    pose = _Pose(site, rng)
-    head = float(rng.choice([22, 28, 32, 36, 40])) / 2
-    bearing = (COCRMO, ZIRCONIA, STEEL_316L)[int(rng.choice(3, p=[0.6, 0.25, 0.15]))]
-    stem = (TI6AL4V, COCRMO, STEEL_316L)[int(rng.choice(3, p=[0.6, 0.25, 0.15]))]
-    shell_outer = max(head + 9, site.radius_mm * rng.uniform(0.95, 1.1))
+def _total(site: HipSite, rng: np.random.Generator, *, hard_liners: bool) -> tuple[ImplantPart, ...]:
+    pose = Pose(site, rng)
+    bearing, liner = _BEARINGS[int(rng.choice(len(_BEARINGS), p=_BEARING_SHARES))]
+    liner = liner if hard_liners else UHMWPE
+    hard = liner is not UHMWPE
+    head = float(rng.choice([28, 32, 36, 40, 44] if hard else [22, 28, 32, 36, 40])) / 2
+    liner_mm = 3.5 if hard else 5.0
+    stem = _chosen(rng, (TI6AL4V, COCRMO, STEEL_316L), (0.6, 0.25, 0.15))
+    shell = _chosen(rng, (TI6AL4V, COCRMO, STEEL_316L), (0.8, 0.1, 0.1))
+    shell_outer = max(head + liner_mm + 4, site.radius_mm * rng.uniform(0.95, 1.1))
     width = rng.uniform(6.0, 9.0)
-    middle = pose.down_shaft(0.35)
-    parts = [
-        ImplantPart(TI6AL4V, shapes.cup(pose.head, pose.neck_direction, shell_outer, shell_outer - 4)),
-        ImplantPart(UHMWPE, shapes.cup(pose.head, pose.neck_direction, shell_outer - 4, head)),
+    middle, tip = pose.down_shaft(0.35), pose.down_shaft(rng.uniform(0.8, 1))
+    # Titanium stems are pressed in; the others are mostly cemented, some with a cup of polyethylene and no shell.
+    cemented = bool(rng.random() < _CEMENTED_SHARE) and stem is not TI6AL4V
+    plain_cup = bool(rng.random() < _PLAIN_CUP_SHARE) and cemented and not hard
+    shaft = (pose.calcar, middle, width + 3, width), (middle, tip, width, width * 0.6)
+    parts: list[ImplantPart] = []
+    if cemented:
+        mantle = rng.uniform(2.0, 4.0)
+        parts += [ImplantPart(BONE_CEMENT, shapes.round_cone(a, b, r + mantle, s + mantle)) for a, b, r, s in shaft]
+    outside = BONE_CEMENT if plain_cup else shell
+    parts += [
+        ImplantPart(outside, shapes.cup(pose.head, pose.neck_direction, shell_outer, shell_outer - 4)),
+        ImplantPart(liner, shapes.cup(pose.head, pose.neck_direction, shell_outer - 4, head)),
         ImplantPart(stem, shapes.round_cone(pose.head, pose.calcar, 6, 7)),
-        ImplantPart(stem, shapes.round_cone(pose.calcar, middle, width + 3, width)),
-        ImplantPart(stem, shapes.round_cone(middle, pose.down_shaft(rng.uniform(0.8, 1)), width, width * 0.6)),
+        *(ImplantPart(stem, shapes.round_cone(*ends)) for ends in shaft),
         ImplantPart(bearing, shapes.sphere(pose.head, head)),
     ]
     return tuple(parts)
 
 
+def _chosen(rng: np.random.Generator, materials: tuple[Material, ...], shares: tuple[float, ...]) -> Material:
+    return materials[int(rng.choice(len(materials), p=shares))]
+
+
 def _resurfacing(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
-    pose = _Pose(site, rng)
+    pose = Pose(site, rng)
     cap = float(np.clip(site.radius_mm, 19, 25))
     inwards = shapes.as_point(-np.asarray(pose.neck_direction))
     tip = shapes.as_point(np.asarray(pose.head) + 25 * np.asarray(pose.neck_direction))
@@ -146,7 +217,7 @@ def _resurfacing(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, 
 
 
 def _nail(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
-    pose = _Pose(site, rng)
+    pose = Pose(site, rng)
     material = (TI6AL4V, STEEL_316L)[int(rng.integers(2))]
     radius = rng.uniform(5.0, 6.5)
     outside = shapes.as_point(np.asarray(pose.calcar) + 20 * np.asarray(pose.neck_direction))
@@ -157,7 +228,7 @@ def _nail(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
 
 
 def _screws(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
-    pose = _Pose(site, rng)
+    pose = Pose(site, rng)
     material = (TI6AL4V, STEEL_316L)[int(rng.integers(2))]
     head, direction = np.asarray(pose.head), np.asarray(pose.neck_direction)
     aside = np.cross(direction, (0.0, 1.0, 0.0))
@@ -170,32 +241,22 @@ def _screws(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
     return tuple(parts)
 
 
-class _Pose:
-    """Axes of neck and femoral shaft on one side: the patient's own where the site knows them, with some scatter."""
-
-    def __init__(self, site: HipSite, rng: np.random.Generator) -> None:
-        outwards = -1.0 if site.side == "right" else 1.0
-        shaft = np.array([-outwards * 0.1 + rng.normal(0, 0.02), rng.normal(0, 0.03), -1.0])
-        self._shaft = shaft / np.linalg.norm(shaft)
-        self._length = rng.uniform(110, 160)
-        head = np.asarray(site.centre_mm) + rng.normal(0, 1.5, 3)
-        if site.shaft_mm is None:
-            neck = np.array([outwards * 0.74, rng.normal(0.12, 0.08), -0.66 + rng.normal(0, 0.05)])
-            calcar = head + rng.uniform(44, 54) * neck / np.linalg.norm(neck)
-        else:
-            below = np.asarray(site.shaft_mm) + rng.normal(0, 1, 3)
-            rise = min(head[2] - rng.uniform(28, 36) - below[2], 0.9 * (head[2] - below[2]))
-            calcar = below + rise / self._shaft[2] * self._shaft
-            calcar[1] = 0.55 * head[1] + 0.45 * below[1]  # the femur bows: its neck leaves the shaft's line in y
-            self._shaft = (below - calcar) / np.linalg.norm(below - calcar)
-        self._neck = (calcar - head) / np.linalg.norm(calcar - head)
-        self.head, self.calcar = shapes.as_point(head), shapes.as_point(calcar)
-        self.neck_direction = shapes.as_point(self._neck)
-
-    def down_shaft(self, share: float) -> Point:
-        """Point in the shaft at a share of the stem's length below the calcar."""
-        return shapes.as_point(np.asarray(self.calcar) + share * self._length * self._shaft)
-
-    def above_shaft(self, distance_mm: float) -> Point:
-        """Point on the shaft's axis above the calcar."""
-        return shapes.as_point(np.asarray(self.calcar) - distance_mm * self._shaft)
+def _plate(site: HipSite, rng: np.random.Generator) -> tuple[ImplantPart, ...]:
+    pose = Pose(site, rng)
+    material = (TI6AL4V, STEEL_316L)[int(rng.integers(2))]
+    on_bone, top, length = rng.uniform(14.0, 17.0), rng.uniform(-5.0, 10.0), rng.uniform(50.0, 110.0)
+    thick, rails = rng.uniform(2.0, 2.8), (-5.1, -1.7, 1.7, 5.1)  # rods that overlap make it flat
+    rods = [
+        shapes.round_cone(
+            pose.along_shaft(top, on_bone, behind), pose.along_shaft(top + length, on_bone, behind), thick, thick
+        )
+        for behind in rails
+    ]
+    parts = [ImplantPart(material, shapes.union(tuple(rods)))]
+    for down in np.arange(top + 14, top + length, rng.uniform(14, 20)):
+        ends = pose.along_shaft(float(down), on_bone), pose.along_shaft(float(down), -rng.uniform(14, 18))
+        parts.append(ImplantPart(material, shapes.round_cone(*ends, 2.3, 2.2)))
+    if rng.random() < _SLIDING_SHARE:
+        start = np.asarray(pose.calcar) + 20 * np.asarray(pose.neck_direction)
+        parts.append(ImplantPart(material, shapes.round_cone(pose.head, shapes.as_point(start), rng.uniform(4, 6), 5)))
+    return tuple(parts)

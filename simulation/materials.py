@@ -60,8 +60,11 @@ STEEL_316L = Material(
 ZIRCONIA = Material("ZrO2", (("Zr", 0.7403), ("O", 0.2597)), 6.05)
 ALUMINA = Material("Al2O3", (("Al", 0.5293), ("O", 0.4707)), 3.98)
 UHMWPE = Material("UHMWPE", (("C", 0.8563), ("H", 0.1437)), 0.94)
+BONE_CEMENT = Material(  # PMMA with a tenth of barium sulphate (ISO 5833)
+    "bone cement", (("C", 0.5398), ("H", 0.0725), ("O", 0.3150), ("Ba", 0.0589), ("S", 0.0138)), 1.27
+)
 
-IMPLANT_MATERIALS = (TI6AL4V, COCRMO, STEEL_316L, ZIRCONIA, ALUMINA, UHMWPE)
+IMPLANT_MATERIALS = (TI6AL4V, COCRMO, STEEL_316L, ZIRCONIA, ALUMINA, UHMWPE, BONE_CEMENT)
 
 
 def implant_material(name: str) -> Material:

@@ -24,7 +24,7 @@ from torch import Tensor
 from simulation.fan_beam import FanBeam
 from simulation.fbp import Window
 from simulation.materials import CORTICAL_BONE, WATER, Material
-from simulation.projector import ParallelProjector
+from simulation.projection import Projector
 from simulation.scanner import Scanner
 
 BONE_FROM_HU = 100.0
@@ -64,7 +64,7 @@ def simulate_metal(
     slices_hu: Tensor,
     implants: Mapping[Material, Tensor],
     *,
-    projector: ParallelProjector,
+    projector: Projector,
     scanner: Scanner,
     generator: torch.Generator,
     chain: Chain = Chain.DIFFERENCE,
@@ -76,13 +76,14 @@ def simulate_metal(
     Args:
         slices_hu: float32 (slice, y, x) without metal [HU], on the projector's square grid.
         implants: share of each voxel (0 to 1) that each implant material fills, float32 (slice, y, x).
-        projector: geometry of acquisition and reconstruction.
+        projector: geometry of acquisition and reconstruction, parallel or fan.
         scanner: the scanner's physics.
         generator: source of all randomness; same seed, same result.
         chain: how the pair is made.
         window: reconstruction filter.
-        beam: fan of the scanner, on the projector's geometry: the physics then happens along its rays, and what they
-            measured is rebinned. None measures parallel rays.
+        beam: with a parallel projector, a fan on its geometry: the physics then happens along rays taken from the
+            parallel ones, and what they measured is rebinned. Needs no second matrix; `FanProjector` is exact. None
+            measures along the projector's own rays.
 
     Returns:
         The pair, on the device of `slices_hu`.
@@ -106,7 +107,7 @@ def simulate_metal(
 def _one(
     tissue_hu: Tensor,
     implants: Mapping[Material, Tensor],
-    projector: ParallelProjector,
+    projector: Projector,
     scanner: Scanner,
     generator: torch.Generator,
     chain: Chain,
@@ -165,7 +166,7 @@ def bone_share(slices_hu: Tensor) -> Tensor:
 
 
 def _tissue_lengths(
-    tissue_hu: Tensor, attenuation: Tensor, projector: ParallelProjector, scanner: Scanner
+    tissue_hu: Tensor, attenuation: Tensor, projector: Projector, scanner: Scanner
 ) -> dict[Material, Tensor]:
     """Path lengths in water and bone [mm] that have the tissue's attenuation [1/mm] at the reference energy."""
     bone = attenuation * bone_share(tissue_hu)

@@ -13,6 +13,7 @@ from simulation.fbp import Window, filter_projections, ramp_response
 from simulation.joseph_matrix import joseph_octant
 from simulation.pixel_matrix import pixel_octant
 from simulation.ray_matrix import CompressedRows, SymmetricRayMatrix, apply
+from simulation.ray_symmetry import ray_slots
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,6 @@ class ParallelProjector:
             octant(g.n_pixels, g.pixel_mm, g.n_angles, g.detectors, g.spacing_mm),
             transposed=transposed,
             n_pixels=g.n_pixels,
-            n_angles=g.n_angles,
-            n_detectors=g.detectors,
+            slots=ray_slots(g.n_angles, g.detectors),
             device=self._device,
         )

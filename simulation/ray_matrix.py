@@ -84,7 +84,7 @@ class RowsBuilder:
 
 
 class SymmetricRayMatrix:
-    """A linear map from square images to parallel sinograms, and its exact transpose.
+    """A linear map from square images to sinograms, and its exact transpose.
 
     Holds the octant's rows by image columns (forward) or its transpose (adjoint); whichever is missing is made from
     the other when first asked for.
@@ -96,8 +96,7 @@ class SymmetricRayMatrix:
         *,
         transposed: bool,
         n_pixels: int,
-        n_angles: int,
-        n_detectors: int,
+        slots: Tensor,
         device: torch.device,
     ) -> None:
         """Hold an octant.
@@ -106,13 +105,12 @@ class SymmetricRayMatrix:
             octant: rays of the octant by pixels, or pixels by rays when `transposed`.
             transposed: how `octant` lies.
             n_pixels: side of the image.
-            n_angles: angles over [0, 180), even.
-            n_detectors: detectors.
+            slots: int64 (angle, detector), row of the octant * 8 + motion, where each ray of a sinogram lies.
             device: where to compute.
         """
         self._n_pixels = n_pixels
-        self._octant_rows = ray_symmetry.octant_angles(n_angles) * ray_symmetry.half_detectors(n_detectors)
-        self._slots = ray_symmetry.ray_slots(n_angles, n_detectors).to(device)
+        self._octant_rows = octant.shape[1 if transposed else 0]
+        self._slots = slots.to(device)
         self._device = device
         self._given = octant
         self._given_transposed = transposed

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
@@ -52,7 +54,7 @@ class PatientSlices:
         """The same with some of the clean slices."""
         return PatientSlices(self.clean[list(chosen)], self.implants, self.projector)
 
-    @property
+    @cached_property
     def seed(self) -> int:
         """Drawn from the images."""
         found = hashlib.sha256(np.ascontiguousarray(self.clean).tobytes())
@@ -88,7 +90,7 @@ class Adaptable(Protocol):
         ...
 
     def examples(self, patient: PatientSlices, *, held_out: bool) -> Sequence[Any]:
-        """Examples made of clean slices: for fitting, or the same each time to judge by."""
+        """Examples made of clean slices: for fitting, or the same each time to judge by; empty where none came out."""
         ...
 
     def batch(self, examples: Sequence[Any], rng: np.random.Generator) -> Any:
@@ -115,19 +117,21 @@ class Adapted(Generic[AnyAdaptable]):
         method: adapted, or as it was.
         sentences: for the report: which weights are used, and why.
         metrics: figures for the report.
+        weights_sha256: `digest` of the adapted weights; empty where the method is as it was.
     """
 
     method: AnyAdaptable
     sentences: tuple[str, ...]
     metrics: dict[str, float]
+    weights_sha256: str = ""
 
 
-def nearest_clean(metal: Sequence[bool], usable: Sequence[bool]) -> tuple[int, ...]:
+def nearest_clean(metal: Sequence[bool], usable: Callable[[int], bool]) -> tuple[int, ...]:
     """Indices of the slices to learn from.
 
     Args:
         metal: for each slice, whether it holds metal.
-        usable: for each slice, whether it can serve.
+        usable: whether a slice can serve; asked from near to far, until there are enough.
 
     Returns:
         In order: at most `MOST_SLICES` usable slices next above and next below each stretch of slices with metal.
@@ -138,63 +142,70 @@ def nearest_clean(metal: Sequence[bool], usable: Sequence[bool]) -> tuple[int, .
         if not metal[z]:
             continue
         if z + 1 == count or not metal[z + 1]:
-            chosen.update([k for k in range(z + 1, count) if usable[k] and not metal[k]][:MOST_SLICES])
+            chosen.update(_first_usable(range(z + 1, count), metal, usable))
         if z == 0 or not metal[z - 1]:
-            chosen.update([k for k in range(z - 1, -1, -1) if usable[k] and not metal[k]][:MOST_SLICES])
+            chosen.update(_first_usable(range(z - 1, -1, -1), metal, usable))
     return tuple(sorted(chosen))
 
 
-def adapt(method: AnyAdaptable, patient: PatientSlices) -> Adapted[AnyAdaptable]:
+def adapt(method: AnyAdaptable, patient: PatientSlices, package_sha256: str) -> Adapted[AnyAdaptable]:
     """Fit a method on to a patient, unless held-out slices say that it was better before.
 
     Args:
         method: with the weights to start from; it is not changed.
         patient: clean slices and implants of the series.
+        package_sha256: digest of the package of these weights, for the report.
     """
     count = len(patient.clean)
     if count < FEWEST_SLICES:
-        return Adapted(
-            method,
-            (f"the weights were not adapted to this patient: {count} slice(s) without metal are too few to learn",),
-            {"adapted_slices": 0.0},
-        )
-    with _threads(THREADS):
-        return _adapt(method, patient)
+        why = f"{count} slice(s) without metal that show the whole patient are too few to learn from"
+        return _as_it_was(method, package_sha256, why, {})
+    with _repeatable(next(method.network.parameters()).device):
+        return _adapt(method, patient, package_sha256)
 
 
-def _adapt(method: AnyAdaptable, patient: PatientSlices) -> Adapted[AnyAdaptable]:
+def _adapt(method: AnyAdaptable, patient: PatientSlices, package_sha256: str) -> Adapted[AnyAdaptable]:
     count = len(patient.clean)
     held = range(1, count, HELD_OUT_EVERY)
     learnt = [k for k in range(count) if k not in held]
     examples = method.examples(patient.part(learnt), held_out=False)
     judged = method.examples(patient.part(held), held_out=True)
+    if not examples or not judged:
+        return _as_it_was(method, package_sha256, "its metal is too small to be put into other slices", {})
     before = method.error(method.network, judged)
     fitter = Fitter(copy.deepcopy(method.network), method.plan, method.loss)
     try:
         for step in range(method.plan.steps):
             fitter.step([method.batch(examples, np.random.default_rng([patient.seed, step]))])
     except NotFinite:
-        return Adapted(
-            method, ("the weights were not adapted to this patient: fitting failed",), {"adapted_slices": 0.0}
-        )
+        return _as_it_was(method, package_sha256, "fitting did not converge", {})
     with fitter.averaged() as network:
         fitted = copy.deepcopy(network)
     fitted.eval()
     after = method.error(fitted, judged)
     metrics = {
-        "adapted_slices": float(len(learnt)),
         "adaptation_steps": float(method.plan.steps),
         "held_out_error_before": before,
         "held_out_error_after": after,
     }
     if not after < before:
-        sentence = f"the weights were not adapted to this patient: {len(held)} held-out slices came out no better"
-        return Adapted(method, (sentence,), {**metrics, "adapted_slices": 0.0})
+        why = f"simulated metal in {len(held)} held-out slices came out no better"
+        return _as_it_was(method, package_sha256, why, metrics)
+    found = digest(fitted)
     sentence = (
-        f"the weights were adapted to this patient on {len(learnt)} slices without metal ({method.plan.steps} steps); "
-        f"SHA-256 of the adapted weights {digest(fitted)}"
+        f"weights adapted to this patient from the package {_short(package_sha256)}, in {method.plan.steps} steps on "
+        f"{len(learnt)} slices without metal; SHA-256 of the adapted weights {found}"
     )
-    return Adapted(method.with_network(fitted), (sentence,), metrics)
+    return Adapted(
+        method.with_network(fitted), (sentence,), {"adapted_slices": float(len(learnt)), **metrics}, weights_sha256=found
+    )
+
+
+def _as_it_was(
+    method: AnyAdaptable, package_sha256: str, why: str, metrics: dict[str, float]
+) -> Adapted[AnyAdaptable]:
+    sentence = f"weights of the package {_short(package_sha256)} used, not adapted to this patient: {why}"
+    return Adapted(method, (sentence,), {"adapted_slices": 0.0, **metrics})
 
 
 def digest(network: nn.Module) -> str:
@@ -222,11 +233,28 @@ def _perturbed(implant: BoolArray, rng: np.random.Generator, pixel_mm: float) ->
     return soft
 
 
+def _first_usable(nearest: Iterable[int], metal: Sequence[bool], usable: Callable[[int], bool]) -> list[int]:
+    return list(islice((z for z in nearest if not metal[z] and usable(z)), MOST_SLICES))
+
+
+def _short(sha256: str) -> str:
+    return sha256[:12]
+
+
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+def _repeatable(device: torch.device) -> Iterator[None]:
+    """One thread, and kernels that repeat; whatever was set before comes back afterwards."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    kernels = cudnn.deterministic, cudnn.benchmark
+    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(THREADS)
+    if device.type == "cuda":
+        cudnn.deterministic, cudnn.benchmark = True, False
+        # Gradients of bilinear interpolation are summed in no fixed order otherwise.
+        torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(threads)
+        cudnn.deterministic, cudnn.benchmark = kernels
+        torch.use_deterministic_algorithms(strict, warn_only=warn)

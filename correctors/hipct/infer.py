@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from correctors.common.attenuation import AIR_HU
 from correctors.common.device import resolve_device
+from correctors.common.weights import TENSORS
 from correctors.hipct import harm, refusals
 from correctors.hipct.adaptation import PatientSlices, adapt, nearest_clean
 from correctors.hipct.best import Best
@@ -84,10 +86,13 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
     else:
         chosen = Best.load(weights, on) if method == "best" else Inpainting.load(weights, on)
     wanted = str(parameters["segmentation"])
-    if parameters["adapt"] == "patient" and not isinstance(chosen, Best | Inpainting):
-        raise RequestError(
-            f"hipct/{method} has no weights that could be adapted: leave out adapt, or name a method that has"
-        )
+    adapt_from = ""
+    if parameters["adapt"] == "patient":
+        if weights is None:
+            raise RequestError(
+                f"hipct/{method} has no weights that could be adapted: leave out adapt, or name a method that has"
+            )
+        adapt_from = hashlib.sha256((weights / TENSORS).read_bytes()).hexdigest()
     return HipCt(
         method=chosen,
         device=on,
@@ -95,7 +100,7 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
         metal_threshold_hu=float(parameters["metal_threshold_hu"]),
         smallest_implant_mm2=float(parameters["smallest_implant_mm2"]),
         n_angles=int(parameters["n_angles"]),
-        adapting=parameters["adapt"] == "patient",
+        adapt_from=adapt_from,
     )
 
 
@@ -115,6 +120,7 @@ class _Used:
     method: Method
     sentences: tuple[str, ...] = ()
     metrics: Mapping[str, float] = field(default_factory=dict)
+    adapted_sha256: str = ""
 
 
 class HipCt:
@@ -129,7 +135,7 @@ class HipCt:
         metal_threshold_hu: float,
         smallest_implant_mm2: float,
         n_angles: int,
-        adapting: bool = False,
+        adapt_from: str = "",
     ) -> None:
         """Hold what does not change between series.
 
@@ -140,7 +146,7 @@ class HipCt:
             metal_threshold_hu: lowest value of metal [HU].
             smallest_implant_mm2: smallest cross-section of an implant [mm2].
             n_angles: projection angles over 180 degrees.
-            adapting: whether the method's network is fitted on to each patient.
+            adapt_from: SHA-256 of the weights package that is fitted on to each patient; empty: used as it is.
         """
         self._method = method
         self._device = device
@@ -148,7 +154,7 @@ class HipCt:
         self._threshold_hu = metal_threshold_hu
         self._smallest_mm2 = smallest_implant_mm2
         self._n_angles = n_angles + -n_angles % 4
-        self._adapting = adapting
+        self._adapt_from = adapt_from
         self._projector: ParallelProjector | None = None
 
     def correct(self, inputs: Mapping[str, Volume]) -> Correction:
@@ -231,19 +237,20 @@ class HipCt:
             },
             warnings=(*warnings_of(found, Kept(tuple(harmful), cut, tuple(starved))), *used.sentences),
             device=self._device.split(":")[0],
+            adapted_weights_sha256=used.adapted_sha256,
         )
 
     def _adapted(self, volume: Volume, found: Segmentation) -> _Used:
         """The method for this series: fitted on to its slices without metal where that is asked for."""
-        if not self._adapting or not isinstance(self._method, Best | Inpainting):
+        if not self._adapt_from or not isinstance(self._method, Best | Inpainting):
             return _Used(self._method)
         projector = self._projector_for(max(volume.pixels.shape[1:]), float(np.mean(volume.geometry.pixel_spacing_mm)))
         patient = _patient_slices(volume, found, projector)
         if isinstance(self._method, Best):
-            best = adapt(BestAdaptation(self._method, self._device), patient)
-            return _Used(best.method.method, best.sentences, best.metrics)
-        paper = adapt(PaperAdaptation(self._method, self._device), patient)
-        return _Used(paper.method.method, paper.sentences, paper.metrics)
+            best = adapt(BestAdaptation(self._method, self._device), patient, self._adapt_from)
+            return _Used(best.method.method, best.sentences, best.metrics, best.weights_sha256)
+        paper = adapt(PaperAdaptation(self._method, self._device), patient, self._adapt_from)
+        return _Used(paper.method.method, paper.sentences, paper.metrics, paper.weights_sha256)
 
     def _batch(
         self, method: Method, volume: Volume, found: Segmentation, batch: tuple[int, ...], padding: list[BoolArray]
@@ -285,11 +292,12 @@ class HipCt:
 
 def _patient_slices(volume: Volume, found: Segmentation, projector: ParallelProjector) -> PatientSlices:
     """Clean slices of a series nearest to its metal, and its implants, on the projector's grid."""
-    metal = [bool(found.dense[z]) for z in range(volume.pixels.shape[0])]
-    usable = [not metal[z] and _shows_a_whole_patient(volume, z) for z in range(len(metal))]
     side = projector.geometry.n_pixels
     at = window(side, volume.pixels.shape[1:])
-    chosen = nearest_clean([z in found.slices for z in range(len(metal))], usable)
+    chosen = nearest_clean(
+        [z in found.slices for z in range(len(volume.pixels))],
+        lambda z: not found.dense[z] and _shows_a_whole_patient(volume, z),
+    )
     clean = np.full((len(chosen), side, side), np.float32(AIR_HU))
     for place, z in enumerate(chosen):
         clean[place][at] = np.where(_unmeasured(volume, z), np.float32(AIR_HU), volume.pixels[z])

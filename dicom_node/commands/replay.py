@@ -192,6 +192,8 @@ def _entry(recipe: Recipe, spec: CorrectorSpec, one: SeriesAgreement) -> dict[st
         "largest_difference": one.largest if math.isfinite(one.largest) else None,
         "missing": list(one.missing),
         "unexpected": list(one.unexpected),
+        "recorded_adapted_weights_sha256": one.recorded_weights or None,
+        "adapted_weights_sha256": one.weights or None,
         "agrees": one.agrees,
     }
 
@@ -211,6 +213,8 @@ def _print(output: Output, report: Report) -> None:
     for s in report.series:
         for line in _remarks(s):
             output.line(f"{s['role']}: {line}")
+    for line in dict.fromkeys(filter(None, (_other_weights(s) for s in report.series))):
+        output.line(line)
     for entry in report.skipped:
         if entry["series_instance_uid"]:  # what is no DICOM at all, such as a manifest, need not be told
             output.line(f"left out: series {entry['series_instance_uid']}: {entry['reason']}")
@@ -241,6 +245,15 @@ def _remarks(entry: dict[str, Any]) -> list[str]:
             more = f" and {len(uids) - _NAMED} more" if len(uids) > _NAMED else ""
             lines.append(f"{what}: {', '.join(uids[:_NAMED])}{more}")
     return lines
+
+
+def _other_weights(entry: dict[str, Any]) -> str | None:
+    """What is told where fitting to the patient came out otherwise, None where it did not."""
+    recorded, here = entry["recorded_adapted_weights_sha256"], entry["adapted_weights_sha256"]
+    if recorded == here:
+        return None
+    was, now = (f"weights of SHA-256 {one}" if one else "no other weights" for one in (recorded, here))
+    return f"{entry['method']}: recorded are {was} fitted on to the patient, but here fitting gave {now}"
 
 
 def _verdict(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +59,9 @@ class Correction:
         metrics: figures for the whole series by name.
         warnings: sentences for the radiologist or physicist, also stored with the series.
         device: kind of device that computed it, `cpu` or `cuda`; part of the provenance.
+        adapted_weights_sha256: SHA-256, 64 lower-case hex digits, of the weights that were fitted to this input and
+            used in place of the package's; empty where the package's were used. Part of the provenance; `replay`
+            compares it.
     """
 
     changed: bool
@@ -69,17 +73,21 @@ class Correction:
     metrics: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[str, ...] = ()
     device: str = "cpu"
+    adapted_weights_sha256: str = ""
 
     def __post_init__(self) -> None:
         """Refuse an outcome that says two things at once.
 
         Raises:
-            ValueError: changed without volumes, or unchanged without a reason or with volumes.
+            ValueError: changed without volumes, unchanged without a reason or with volumes, or weights whose digest
+                is none.
         """
         if self.changed and not self.volumes:
             raise ValueError("a correction that changed something must give its volumes")
         if not self.changed and (not self.reason or self.volumes):
             raise ValueError("a correction without change must give a reason and no volumes")
+        if self.adapted_weights_sha256 and not re.fullmatch(r"[0-9a-f]{64}", self.adapted_weights_sha256):
+            raise ValueError("adapted_weights_sha256 must be 64 lower-case hex digits, or empty")
 
 
 class Corrector(Protocol):

@@ -65,6 +65,7 @@ class Derived:
         recipe: how it was made.
         superseded: Series Instance UID that its series replaces, None in a first version.
         sources: SOP Instance UIDs of the images that it names as its sources.
+        adapted_weights_sha256: digest of the weights that were fitted to the patient, empty where none were.
     """
 
     header: InstanceHeader
@@ -72,6 +73,7 @@ class Derived:
     recipe: Recipe
     superseded: str | None
     sources: frozenset[str]
+    adapted_weights_sha256: str = ""
 
 
 def is_image(role: str) -> bool:
@@ -103,7 +105,8 @@ def read_derived(header: InstanceHeader) -> Derived:
         raise InputError(f"{ref}: the private block of instance {uid} lacks {error}") from None
     except PARSE_ERRORS as error:
         raise UnreadableFile(f"{ref}: its provenance cannot be read ({type(error).__name__})") from None
-    return Derived(header, role, recipe, found.get(block.SUPERSEDED.name), sources)
+    superseded, adapted = found.get(block.SUPERSEDED.name), found.get(block.ADAPTED_WEIGHTS.name, "")
+    return Derived(header, role, recipe, superseded, sources, adapted)
 
 
 def _recipe(found: dict[str, str]) -> Recipe:

@@ -44,6 +44,7 @@ ROLE = Element(0x0B, "LO", "Output: input role, map:NAME, mask:NAME or report")
 DEVICE = Element(0x0C, "LO", "Kind of device that computed it: cpu or cuda")
 NODE_VERSION = Element(0x0D, "LO", "Version of the node")
 SYNTHETIC = Element(0x0E, "CS", "YES or NO: whether the method counts as Synthetic Data (0008,001C)")
+ADAPTED_WEIGHTS = Element(0x0F, "LO", "SHA-256 of the weights fitted to this patient; absent where none were")
 
 ELEMENTS = (
     LAYOUT,
@@ -61,6 +62,7 @@ ELEMENTS = (
     DEVICE,
     NODE_VERSION,
     SYNTHETIC,
+    ADAPTED_WEIGHTS,
 )
 
 
@@ -93,6 +95,7 @@ def add_block(
         DEVICE: ascii_text(provenance.device, 64),
         SYNTHETIC: "YES" if provenance.synthetic else "NO",
         NODE_VERSION: ascii_text(node_version(), 64),
+        ADAPTED_WEIGHTS: provenance.adapted_weights_sha256 or None,
     }
     block = dataset.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
     for element, value in values.items():

@@ -36,6 +36,8 @@ class Provenance:
         version: 1, and one more for each time that late images made the job anew.
         superseded_series: Series Instance UID of the previous version's series, by role of the output.
         device: kind of device that computed it, `cpu` or `cuda`.
+        adapted_weights_sha256: digest of the weights that were fitted to the input, empty where none were. It follows
+            from the rest, so UIDs do not hold it.
     """
 
     spec: CorrectorSpec
@@ -47,6 +49,7 @@ class Provenance:
     version: int = 1
     superseded_series: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     device: str = "cpu"
+    adapted_weights_sha256: str = ""
 
     @property
     def uids(self) -> UidFactory:

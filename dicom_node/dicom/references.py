@@ -72,6 +72,8 @@ def what_was_done(provenance: Provenance) -> str:
     """One paragraph for people: corrector, method, weights, parameters, references."""
     spec = provenance.spec
     weights = f"weights SHA-256 {provenance.weights_sha256}" if provenance.weights_sha256 else "no trained weights"
+    if provenance.adapted_weights_sha256:
+        weights += f" fitted on to this patient (SHA-256 {provenance.adapted_weights_sha256})"
     references = f" References: {', '.join(spec.references)}." if spec.references else ""
     return (
         f"{spec.title}: {spec.methods[provenance.method].rstrip('.')}. Corrector {spec.name} {spec.version}, method "

@@ -98,6 +98,7 @@ def run(task: Task, corrector: Corrector, folder: Path, step: Step | None = None
         version=task.version,
         superseded_series=task.superseded_series or {},
         device=correction.device,
+        adapted_weights_sha256=correction.adapted_weights_sha256,
     )
     derived = derive(task.spec, correction, loaded, provenance, folder)
     return Outcome(True, "", derived, left_out + correction.warnings + derived.warnings, correction.metrics)

@@ -35,6 +35,8 @@ class SeriesAgreement:
         largest: largest |difference| [units of the role, of the map, or figures]; infinite where shapes differ.
         missing: SOP Instance UIDs of recomputed instances that were not given.
         unexpected: SOP Instance UIDs of given instances that are not recomputed.
+        recorded_weights, weights: SHA-256 of the weights that were fitted to the patient, as recorded and as recomputed;
+            empty where none were. Pixels decide whether a series agrees; these say why it does not.
     """
 
     series_instance_uid: str
@@ -47,6 +49,8 @@ class SeriesAgreement:
     largest: float
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
+    recorded_weights: str = ""
+    weights: str = ""
 
     @property
     def agrees(self) -> bool:
@@ -121,13 +125,13 @@ def _compare_all(derived: Sequence[Derived], made: DerivedSet, spec: CorrectorSp
     given: dict[str, list[Derived]] = {}
     for one in derived:
         given.setdefault(one.header.series_instance_uid, []).append(one)
-    device = read_derived(read_header(FileRef(made.series[0].files[0].path), digest=False)).recipe.device
-    same_kind = device == derived[0].recipe.device
+    first = read_derived(read_header(FileRef(made.series[0].files[0].path), digest=False))
+    same_kind = first.recipe.device == derived[0].recipe.device
     again = {series.series_instance_uid: series for series in made.series}
     compared = []
     for uid in [*(uid for uid in again if uid in given), *sorted(given.keys() - again.keys())]:
         tolerance = 0.0 if same_kind else _across(spec.device_tolerance, given[uid][0].role)
-        compared.append(_compare(given[uid], again.get(uid), device, tolerance))
+        compared.append(_compare(given[uid], again.get(uid), first, tolerance))
     return compared
 
 
@@ -136,7 +140,7 @@ def _across(stated: Mapping[str, float], role: str) -> float | None:
 
 
 def _compare(
-    given: Sequence[Derived], made: DerivedSeries | None, device: str, tolerance: float | None
+    given: Sequence[Derived], made: DerivedSeries | None, first: Derived, tolerance: float | None
 ) -> SeriesAgreement:
     files = {file.sop_instance_uid: file.path for file in made.files} if made is not None else {}
     known = {one.header.sop_instance_uid: one for one in given}
@@ -151,7 +155,7 @@ def _compare(
     return SeriesAgreement(
         series_instance_uid=given[0].header.series_instance_uid,
         role=given[0].role,
-        device=device,
+        device=first.recipe.device,
         tolerance=tolerance,
         instances=len(both) if tolerance is not None else 0,
         differing=tuple(differing),
@@ -159,6 +163,8 @@ def _compare(
         largest=largest,
         missing=tuple(uid for uid in files if uid not in known),
         unexpected=tuple(sorted(uid for uid in known if uid not in files)),
+        recorded_weights=given[0].adapted_weights_sha256,
+        weights=first.adapted_weights_sha256,
     )
 
 

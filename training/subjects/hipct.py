@@ -22,6 +22,7 @@ from simulation.crude_metal import crude_metal
 from simulation.hip_sites import HipSite, find_hips
 from simulation.implanted_ct import ImplantedCt, implanted, replaced, unmeasured
 from simulation.implants import random_implant
+from simulation.materials import COCRMO, STEEL_316L, TI6AL4V, Material
 from simulation.metal_ct import SCALE_HU
 from simulation.phantoms import make_pelvis
 from simulation.projector import ParallelProjector
@@ -41,6 +42,12 @@ HEAD_MM, STEM_MM = (25.0, 15.0), (60.0, 15.0)
 """How far below and above the femoral head those slices may begin [mm]: discs belong to the head, stems reach lower."""
 ONE_SIDE_SHARE = 0.7
 """Of the physical cases; the others have implants on both sides."""
+FAN_SHARE = 0.5
+"""Of the physical cases; the others have parallel rays."""
+ONLY_METAL: Mapping[str, Material] = MappingProxyType(
+    {"physics-titanium": TI6AL4V, "physics-cobalt": COCRMO, "physics-steel": STEEL_316L}
+)
+"""Scenarios whose implants have one metal."""
 MOST_TRIES = 5
 CRUDE_DIAMETER_MM = (10.0, 36.0)
 CRUDE_JITTER_MM = 4.0
@@ -59,8 +66,12 @@ class HipCtSubject:
     corrector: str = "hipct"
     scenarios: Mapping[str, str] = MappingProxyType(
         {
-            "physics": "random hip implants of real materials, polychromatic, with noise, partial volume and scatter",
-            "lesions": "the same with discs of 20 to 60 HU and 5 to 15 mm in soft tissue 5 to 40 mm from metal",
+            "physics": "random hip implants of real materials, polychromatic, with noise, partial volume and scatter, "
+            "half of them in a fan beam",
+            "physics-titanium": "the same with all metal of the implants titanium (Ti6Al4V)",
+            "physics-cobalt": "the same with all metal of the implants cobalt-chromium (CoCrMo)",
+            "physics-steel": "the same with all metal of the implants stainless steel (316L)",
+            "lesions": "`physics` with discs of 20 to 60 HU and 5 to 15 mm in soft tissue 5 to 40 mm from metal",
             "crude": "discs of 10 to 36 mm in both hips, their trace filled with the sinogram's largest value "
             "(near-hip CT paper)",
         }
@@ -131,9 +142,11 @@ class HipCtSubject:
         sites = find_hips(volume.pixels, volume.geometry)
         if not sites:
             raise UnusableSeries("no hip was found in it")
-        plan = _crude if scenario == "crude" else _physics
         for _ in range(MOST_TRIES):
-            scan, description = plan(volume, sites, rng)
+            if scenario == "crude":
+                scan, description = _crude(volume, sites, rng)
+            else:
+                scan, description = _physics(volume, sites, rng, ONLY_METAL.get(scenario))
             made = scan(volume)
             slices = _slices(made.metal)
             if slices:
@@ -208,17 +221,19 @@ def _floor(made: ImplantedCt, clean: Volume) -> Volume:
     return made.floor.with_pixels(np.where(displaced, made.truth.pixels, made.floor.pixels))
 
 
-def _physics(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -> tuple[Scan, str]:
+def _physics(
+    volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator, metal: Material | None
+) -> tuple[Scan, str]:
     chosen = [sites[i] for i in rng.permutation(len(sites))[: 1 if rng.random() < ONE_SIDE_SHARE else 2]]
     here = _window(volume, chosen[0], STEM_MM, rng)
-    implants = tuple(random_implant(site, rng) for site in chosen)
+    implants = tuple(random_implant(site, rng, material=metal) for site in chosen)
     photons = float(10 ** rng.uniform(6.3, 7.5))
     acquisition = Acquisition(
-        kvp=float(rng.choice([100.0, 120.0, 140.0], p=[0.2, 0.6, 0.2])),
+        kvp=float(rng.choice([80.0, 100.0, 120.0, 140.0], p=[0.1, 0.2, 0.5, 0.2])),
         photons=photons,
         scatter_counts=photons * float(10 ** rng.uniform(-6.5, -5.5)),
     )
-    seed = int(rng.integers(2**31))
+    seed, fan = int(rng.integers(2**31)), bool(rng.random() < FAN_SHARE)
     names = " and ".join(
         f"{implant.kind.value} {implant.site.side} ({', '.join(sorted({p.material.name for p in implant.parts}))})"
         for implant in implants
@@ -228,9 +243,10 @@ def _physics(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator)
         dosed = replace(
             acquisition, photons=acquisition.photons * dose, scatter_counts=acquisition.scatter_counts * dose
         )
-        return implanted(clean, implants, here, acquisition=dosed, seed=seed)
+        return implanted(clean, implants, here, acquisition=dosed, seed=seed, fan=fan)
 
-    return scan, f"{names}, {acquisition.kvp:g} kVp, {photons:.1e} photons"
+    beam = "fan" if fan else "parallel"
+    return scan, f"{names}, {beam} beam, {acquisition.kvp:g} kVp, {photons:.1e} photons"
 
 
 def _crude(volume: Volume, sites: Sequence[HipSite], rng: np.random.Generator) -> tuple[Scan, str]:

@@ -76,16 +76,17 @@ def test_what_is_not_measured_is_air_to_the_scanner_and_stays_as_it_was() -> Non
     assert made.metal[0, 1:-1].all()
 
 
-def test_a_scanned_implant_is_bright_where_it_is_and_disturbs_the_rest() -> None:
+@pytest.mark.parametrize("fan", [False, True])
+def test_a_scanned_implant_is_bright_where_it_is_and_disturbs_the_rest(fan: bool) -> None:
     site = HipSite("right", (-30.0, -10.0, 5.0), 24.0)
     implant = random_implant(site, np.random.default_rng(1), ImplantKind.RESURFACING)
     given = volume(60, 60)
-    made = implanted(given, (implant,), slice(1, 2), acquisition=Acquisition(), seed=3, angles=60)
+    made = implanted(given, (implant,), slice(1, 2), acquisition=Acquisition(), seed=3, angles=60, fan=fan)
     assert made.metal[1].any() and not made.metal[[0, 2]].any()
     assert (made.truth.pixels[made.metal] > 2000).all()
     away = ~made.metal[1] & (np.abs(made.truth.pixels[1] - 40) < 1)
     assert (made.artefact.pixels[1] - made.truth.pixels[1])[away].std() > 50
-    again = implanted(given, (implant,), slice(1, 2), acquisition=Acquisition(), seed=3, angles=60)
+    again = implanted(given, (implant,), slice(1, 2), acquisition=Acquisition(), seed=3, angles=60, fan=fan)
     assert np.array_equal(made.artefact.pixels, again.artefact.pixels)
 
 

@@ -11,7 +11,7 @@ from dicom_node.contracts import Geometry
 from simulation import shapes
 from simulation.hip_sites import find_hips
 from simulation.implants import ImplantKind, random_implant, rasterise
-from simulation.materials import TI6AL4V, UHMWPE
+from simulation.materials import ALUMINA, BONE_CEMENT, COCRMO, STEEL_316L, TI6AL4V, UHMWPE, ZIRCONIA, Material
 from simulation.phantoms import PelvisPhantom, make_pelvis
 
 
@@ -78,12 +78,15 @@ def test_nothing_is_found_in_air_and_water(pelvis: PelvisPhantom) -> None:
     assert find_hips(np.zeros_like(pelvis.hu), pelvis.geometry) == ()
 
 
-@pytest.mark.parametrize("kind", list(ImplantKind))
+DRAWN = tuple(kind for kind in ImplantKind if kind is not ImplantKind.BAR)
+
+
+@pytest.mark.parametrize("kind", DRAWN)
 def test_implants_lie_at_the_hip_and_mostly_in_bone(pelvis: PelvisPhantom, kind: ImplantKind) -> None:
     site = find_hips(pelvis.hu, pelvis.geometry)[0]
     implant = random_implant(site, np.random.default_rng(3), kind)
     filled = rasterise((implant,), pelvis.geometry)
-    metal = sum(share for material, share in filled.items() if material is not UHMWPE)
+    metal = sum(share for material, share in filled.items() if material not in (UHMWPE, BONE_CEMENT))
     volume_ml = float(metal.sum()) * 2.3**2 * 6 / 1000
     assert 2 < volume_ml < 250
     z, y, x = (float((index * metal).sum() / metal.sum()) for index in np.indices(metal.shape))
@@ -102,10 +105,39 @@ def test_shares_never_exceed_one_voxel(pelvis: PelvisPhantom) -> None:
     assert all(float(share.min()) >= 0 for share in filled.values())
 
 
+def test_total_hips_come_in_every_material(pelvis: PelvisPhantom) -> None:
+    drawn = [
+        random_implant(pelvis.hips[0], np.random.default_rng(seed), ImplantKind.TOTAL).parts for seed in range(120)
+    ]
+    heads, liners = {parts[-1].material for parts in drawn}, {parts[-5].material for parts in drawn}
+    assert heads == {COCRMO, STEEL_316L, ZIRCONIA, ALUMINA}
+    assert liners == {UHMWPE, ALUMINA, COCRMO}
+    assert {parts[-2].material for parts in drawn} == {COCRMO, STEEL_316L, TI6AL4V}
+    cemented = [any(part.material is BONE_CEMENT for part in parts) for parts in drawn]
+    assert 5 < sum(cemented) < 60
+    assert all(parts[-2].material is not TI6AL4V for parts, cement in zip(drawn, cemented, strict=True) if cement)
+
+
+@pytest.mark.parametrize("material", [COCRMO, TI6AL4V, STEEL_316L])
+def test_the_material_can_be_chosen(pelvis: PelvisPhantom, material: Material) -> None:
+    drawn = [random_implant(pelvis.hips[0], np.random.default_rng(seed), material=material) for seed in range(40)]
+    assert {part.material for implant in drawn for part in implant.parts} <= {material, UHMWPE, BONE_CEMENT}
+    kinds = {implant.kind for implant in drawn}
+    assert ImplantKind.TOTAL in kinds and len(kinds) > 1
+    assert (ImplantKind.NAIL in kinds) == (material is not COCRMO)
+    forced = random_implant(pelvis.hips[0], np.random.default_rng(0), ImplantKind.PLATE, material=material)
+    assert (forced.kind, {part.material for part in forced.parts}) == (ImplantKind.PLATE, {material})
+
+
+def test_bars_are_drawn_elsewhere(pelvis: PelvisPhantom) -> None:
+    with pytest.raises(ValueError, match=r"simulation\.bars"):
+        random_implant(pelvis.hips[0], np.random.default_rng(0), ImplantKind.BAR)
+
+
 def test_implants_differ_by_seed_and_repeat_by_seed(pelvis: PelvisPhantom) -> None:
     site = pelvis.hips[0]
-    kinds = {random_implant(site, np.random.default_rng(seed)).kind for seed in range(30)}
-    assert kinds == set(ImplantKind)
+    kinds = {random_implant(site, np.random.default_rng(seed)).kind for seed in range(60)}
+    assert kinds == set(DRAWN)
     first, again = (rasterise((random_implant(site, np.random.default_rng(9)),), pelvis.geometry) for _ in range(2))
     assert first.keys() == again.keys()
     assert all(np.array_equal(first[m], again[m]) for m in first)

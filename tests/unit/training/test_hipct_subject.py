@@ -13,9 +13,10 @@ from correctors.hipct.refusals import check_geometry, check_headers, check_pixel
 from dicom_node.contracts import Units, Volume
 from dicom_node.errors import RequestError, UnusableSeries
 from simulation.implanted_ct import part
+from simulation.materials import ALUMINA, COCRMO, STEEL_316L, TI6AL4V, ZIRCONIA
 from simulation.phantoms import make_pelvis
 from training.subject import Subject, subject_of
-from training.subjects.hipct import MOST_SLICES, SUBJECT
+from training.subjects.hipct import MOST_SLICES, ONLY_METAL, SUBJECT
 
 
 @cache
@@ -32,7 +33,8 @@ def simulated(scenario: str, seed: int = 1, slices: int = 14):
 def test_it_is_found_by_the_corrector_s_name() -> None:
     subject: Subject = subject_of("hipct")
     assert subject is SUBJECT
-    assert list(subject.scenarios) == ["physics", "lesions", "crude"]
+    assert next(iter(subject.scenarios)) == "physics"
+    assert set(subject.scenarios) == {"physics", *ONLY_METAL, "lesions", "crude"}
     with pytest.raises(RequestError, match="there is: hipct"):
         subject_of("unheard")
 
@@ -184,7 +186,7 @@ def test_of_a_pair_whose_truth_has_no_metal_it_is_found_in_the_artefact() -> Non
 
 
 def test_an_unknown_scenario_is_refused() -> None:
-    with pytest.raises(RequestError, match="there is: physics, lesions, crude"):
+    with pytest.raises(RequestError, match=r"there is: physics, .*lesions, crude"):
         SUBJECT.simulate({"ct": pelvis()}, scenario="odd", seed=1)
 
 
@@ -192,6 +194,21 @@ def test_procedural_patients_serve() -> None:
     made = SUBJECT.procedural(1)["ct"]
     assert made.shape == (24, 512, 512)
     SUBJECT.clean(made)
+
+
+@pytest.mark.parametrize("scenario", list(ONLY_METAL))
+def test_implants_of_one_metal_streak_as_it_does(scenario: str) -> None:
+    description = simulated(scenario).description
+    named = {metal.name for metal in (COCRMO, STEEL_316L, TI6AL4V, ZIRCONIA, ALUMINA) if metal.name in description}
+    assert named == {ONLY_METAL[scenario].name}
+
+
+def test_cases_have_parallel_and_fan_beams() -> None:
+    cases = [simulated("physics-titanium", seed, slices=2).description for seed in range(1, 7)]
+    assert {next(beam for beam in ("fan", "parallel") if f", {beam} beam," in one) for one in cases} == {
+        "fan",
+        "parallel",
+    }
 
 
 def test_lesions_are_all_that_differs_from_the_twin() -> None:
