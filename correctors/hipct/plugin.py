@@ -82,11 +82,16 @@ SPEC = CorrectorSpec(
     },
     device_tolerance={"ct": 2.0, "map:change": 2.0},
     weights={
+        "best": WeightsRef(
+            package="correctors.hipct",
+            directory="weights/best",
+            sha256="0aa1725819419938292ef79c904cea4f9f44548f926e5c5abd33eb9a4c70e3ba",
+        ),
         "paper": WeightsRef(
             package="correctors.hipct",
             directory="weights/paper",
             sha256="31a1dd43c0cc234203b6330f1f90ca2595a621cf34f5ff632f12f1aa6b9d545e",
-        )
+        ),
     },
     # What `paper` and `best` fill in is learnt from other patients.
     synthetic=("paper", "best"),
