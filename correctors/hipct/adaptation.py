@@ -102,7 +102,7 @@ class Adaptable(Protocol):
         ...
 
     def error(self, network: nn.Module, examples: Sequence[Any]) -> float:
-        """Root mean square error over examples, in whatever unit the method works."""
+        """Root mean square error of corrected images over held-out examples [HU]."""
         ...
 
 
@@ -185,8 +185,8 @@ def _adapt(method: AnyAdaptable, patient: PatientSlices, package_sha256: str) ->
     after = method.error(fitted, judged)
     metrics = {
         "adaptation_steps": float(method.plan.steps),
-        "held_out_error_before": before,
-        "held_out_error_after": after,
+        "held_out_error_before_hu": before,
+        "held_out_error_after_hu": after,
     }
     if not after < before:
         why = f"simulated metal in {len(held)} held-out slices came out no better"
@@ -197,13 +197,14 @@ def _adapt(method: AnyAdaptable, patient: PatientSlices, package_sha256: str) ->
         f"{len(learnt)} slices without metal; SHA-256 of the adapted weights {found}"
     )
     return Adapted(
-        method.with_network(fitted), (sentence,), {"adapted_slices": float(len(learnt)), **metrics}, weights_sha256=found
+        method.with_network(fitted),
+        (sentence,),
+        {"adapted_slices": float(len(learnt)), **metrics},
+        weights_sha256=found,
     )
 
 
-def _as_it_was(
-    method: AnyAdaptable, package_sha256: str, why: str, metrics: dict[str, float]
-) -> Adapted[AnyAdaptable]:
+def _as_it_was(method: AnyAdaptable, package_sha256: str, why: str, metrics: dict[str, float]) -> Adapted[AnyAdaptable]:
     sentence = f"weights of the package {_short(package_sha256)} used, not adapted to this patient: {why}"
     return Adapted(method, (sentence,), {"adapted_slices": 0.0, **metrics})
 

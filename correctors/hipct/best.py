@@ -3,13 +3,14 @@
 It does so twice: the first result is the prior of the second. The network sees the whole slice, so its reach spans
 every trace; it starts from a sinogram correction that keeps all rays beside metal, and predicts a change. It also says
 which of the dense voxels are metal: blooming around cobalt is given back to the tissue. It was trained against the same
-acquisition without metal, noise and all, so it gains nothing by smoothing.
+acquisition without metal, noise and all, so it gains nothing by smoothing. Noise that went with the finest streaks all
+the same is given back as far as the series has it (`grain`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from torch.nn import functional
 from correctors.common.weights import load_network
 from correctors.hipct.artefact_network import ArtefactUnet
 from correctors.hipct.evidence import METAL_FROM, SCALE_HU, Evidence, coarse_geometry, gather, look_again
+from correctors.hipct.grain import UNKNOWN_HU, distance_mm, noise_level, with_grain
 from correctors.hipct.scene import Restored, Scene
+from dicom_node.contracts import FloatArray
 from dicom_node.errors import WeightsError
 from simulation.projector import ParallelProjector
 
@@ -53,8 +56,9 @@ class Best:
         network: maps the evidence's channels to a change and the metal's logit.
     """
 
-    def __init__(self, network: nn.Module, device: str) -> None:
+    def __init__(self, network: nn.Module, device: str, noise_hu: float = UNKNOWN_HU) -> None:
         self.network = network
+        self._noise_hu = noise_hu
         self._device = device
         self._coarse: ParallelProjector | None = None
 
@@ -72,7 +76,11 @@ class Best:
 
     def with_network(self, network: nn.Module) -> Best:
         """The same with another network."""
-        return Best(network, self._device)
+        return Best(network, self._device, self._noise_hu)
+
+    def begin_series(self, clean_hu: Iterable[FloatArray]) -> None:
+        """Measure the noise of a series in slices (y, x) without metal [HU]."""
+        self._noise_hu = noise_level(clean_hu)
 
     def __call__(self, scene: Scene) -> Restored:
         """Correct.
@@ -80,7 +88,10 @@ class Best:
         Args:
             scene: slices with metal.
         """
-        return corrected(self.network, scene, gather(scene, self._coarse_for(scene)))
+        evidence = gather(scene, self._coarse_for(scene))
+        restored = corrected(self.network, scene, evidence)
+        away = distance_mm(scene.shadow, scene.pixel_mm)
+        return replace(restored, images=with_grain(restored.images, evidence.estimate, away, self._noise_hu))
 
     def _coarse_for(self, scene: Scene) -> ParallelProjector:
         geometry = coarse_geometry(scene.projector.geometry)

@@ -55,6 +55,8 @@ SEGMENTATION_OF = {"paper": "kmeans"}
 """How metal is found where the route leaves it to the method; a threshold for those that are not here."""
 SLICES_AT_ONCE = {"cpu": 2, "cuda": 8}
 """Bounds the memory: a slice of 512 x 512 has a sinogram of 2 MB, and a method holds a dozen; a GPU wants more work."""
+QUIET_SLICES = 4
+"""In which the noise of a series is measured."""
 NO_VALUE_HU = -1900.0
 """No reconstruction holds so low a value; scanners write -2000, -2048 or -3024 outside the circle [HU]."""
 
@@ -200,6 +202,8 @@ class HipCt:
         pixels, metal = volume.pixels.copy(), found.metal.copy()
         if isinstance(self._method, Inpainting):
             self._method.begin_series(volume)
+        elif isinstance(self._method, Best):
+            self._method.begin_series(volume.pixels[z] for z in _quiet(found))
         used = self._adapted(volume, found)
         harmful: list[int] = []
         starved: list[int] = []
@@ -311,6 +315,13 @@ def _shows_a_whole_patient(volume: Volume, z: int) -> bool:
     body = body_mask(volume.pixels[z])
     cut = refusals.cut_fraction(volume.pixels[z], body, _unmeasured(volume, z))
     return bool(body.any()) and cut <= refusals.LARGEST_CUT_FRACTION
+
+
+def _quiet(found: Segmentation) -> list[int]:
+    """A few slices without anything dense, those nearest to the metal."""
+    free = np.flatnonzero(~found.dense)
+    away = np.abs(free[:, None] - np.asarray(found.slices)[None]).min(axis=1)
+    return [int(z) for z in free[np.argsort(away, kind="stable")][:QUIET_SLICES]]
 
 
 def _unmeasured(volume: Volume, z: int) -> BoolArray:

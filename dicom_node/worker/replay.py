@@ -35,8 +35,8 @@ class SeriesAgreement:
         largest: largest |difference| [units of the role, of the map, or figures]; infinite where shapes differ.
         missing: SOP Instance UIDs of recomputed instances that were not given.
         unexpected: SOP Instance UIDs of given instances that are not recomputed.
-        recorded_weights, weights: SHA-256 of the weights that were fitted to the patient, as recorded and as recomputed;
-            empty where none were. Pixels decide whether a series agrees; these say why it does not.
+        recorded_weights, weights: SHA-256 of the weights that were fitted to the patient, as recorded and as
+            recomputed; empty where none were. Pixels decide whether a series agrees; these say why it does not.
     """
 
     series_instance_uid: str
