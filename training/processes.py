@@ -94,6 +94,8 @@ def joined(device: str) -> Iterator[Processes]:
     distributed.init_process_group("nccl" if on.type == "cuda" else "gloo")
     try:
         yield Processes(rank, count, on)
+        # Who closes the connection while another still reads from it makes that one abort.
+        distributed.barrier()
     finally:
         distributed.destroy_process_group()
 
