@@ -11,6 +11,7 @@ from simulation.fan_beam import FanGeometry
 from simulation.fan_matrix import fan_joseph, fan_pixels
 from simulation.fan_symmetry import FanEighth
 from simulation.fbp import Window, apodisation, filter_projections, transform_length
+from simulation.projection import check_shape
 from simulation.ray_matrix import CompressedRows, SymmetricRayMatrix, apply
 
 
@@ -82,7 +83,7 @@ class FanProjector:
         Raises:
             ValueError: wrong shape.
         """
-        self._check(images, (self._n_pixels, self._n_pixels), "images")
+        check_shape(images, (self._n_pixels, self._n_pixels), "images")
         return apply(images, self._joseph_matrix(), transpose=False)
 
     def adjoint(self, sinograms: Tensor) -> Tensor:
@@ -97,7 +98,7 @@ class FanProjector:
         Raises:
             ValueError: wrong shape.
         """
-        self._check(sinograms, (self.fan.n_views, self.fan.n_detectors), "sinograms")
+        check_shape(sinograms, (self.fan.n_views, self.fan.n_detectors), "sinograms")
         return apply(sinograms, self._joseph_matrix(), transpose=True)
 
     def fbp(self, sinograms: Tensor, *, window: Window = "ram-lak") -> Tensor:
@@ -114,18 +115,12 @@ class FanProjector:
             ValueError: wrong shape or unknown window.
         """
         fan, step = self.fan, self._eighth.step
-        self._check(sinograms, (fan.n_views, fan.n_detectors), "sinograms")
+        check_shape(sinograms, (fan.n_views, fan.n_detectors), "sinograms")
         gamma = (torch.arange(fan.n_detectors, dtype=torch.float64) - (fan.n_detectors - 1) / 2) * step
         weights = (fan.source_mm * torch.cos(gamma)).to(sinograms)
         response = fan_response(fan.n_detectors, step, window) * (2 * math.pi / fan.n_views)
         filtered = filter_projections(sinograms * weights, response.to(sinograms))
         return apply(filtered, self._pixel_matrix(), transpose=True)
-
-    def _check(self, values: Tensor, shape: tuple[int, int], name: str) -> None:
-        if values.ndim != 3 or tuple(values.shape[1:]) != shape or values.dtype != torch.float32:
-            raise ValueError(
-                f"{name} must be float32 (batch, {shape[0]}, {shape[1]}), got {values.dtype} {tuple(values.shape)}"
-            )
 
     def _joseph_matrix(self) -> SymmetricRayMatrix:
         if self._joseph is None:

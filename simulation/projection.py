@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from simulation.fbp import Window
+
+
+def check_shape(values: Tensor, shape: tuple[int, int], name: str) -> None:
+    """Refuse what no projector takes.
+
+    Raises:
+        ValueError: not float32 (batch, *shape).
+    """
+    if values.ndim != 3 or tuple(values.shape[1:]) != shape or values.dtype != torch.float32:
+        raise ValueError(
+            f"{name} must be float32 (batch, {shape[0]}, {shape[1]}), got {values.dtype} {tuple(values.shape)}"
+        )
 
 
 class Projector(Protocol):

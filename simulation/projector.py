@@ -12,6 +12,7 @@ from torch import Tensor
 from simulation.fbp import Window, filter_projections, ramp_response
 from simulation.joseph_matrix import joseph_octant
 from simulation.pixel_matrix import pixel_octant
+from simulation.projection import check_shape
 from simulation.ray_matrix import CompressedRows, SymmetricRayMatrix, apply
 from simulation.ray_symmetry import ray_slots
 
@@ -82,6 +83,11 @@ class ParallelProjector:
         self._responses: dict[Window, Tensor] = {}
         self._length_scale = 1.0
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
+
     def resized(self, pixel_mm: float) -> ParallelProjector:
         """The same rays through pixels of another size, detectors in proportion; shares this one's matrices.
 
@@ -111,7 +117,7 @@ class ParallelProjector:
             ValueError: wrong shape.
         """
         side = self.geometry.n_pixels
-        self._check(images, (side, side), "images")
+        check_shape(images, (side, side), "images")
         return self._scaled(apply(images, self._joseph_matrix(), transpose=False))
 
     def adjoint(self, sinograms: Tensor) -> Tensor:
@@ -126,7 +132,7 @@ class ParallelProjector:
         Raises:
             ValueError: wrong shape.
         """
-        self._check(sinograms, (self.geometry.n_angles, self.geometry.detectors), "sinograms")
+        check_shape(sinograms, (self.geometry.n_angles, self.geometry.detectors), "sinograms")
         return self._scaled(apply(sinograms, self._joseph_matrix(), transpose=True))
 
     def fbp(self, sinograms: Tensor, *, window: Window = "ram-lak") -> Tensor:
@@ -143,18 +149,12 @@ class ParallelProjector:
             ValueError: wrong shape or unknown window.
         """
         geometry = self.geometry
-        self._check(sinograms, (geometry.n_angles, geometry.detectors), "sinograms")
+        check_shape(sinograms, (geometry.n_angles, geometry.detectors), "sinograms")
         if window not in self._responses:
             response = ramp_response(geometry.detectors, geometry.spacing_mm, window)
             self._responses[window] = (response * (math.pi / geometry.n_angles)).to(self._device)
         filtered = filter_projections(sinograms, self._responses[window])
         return apply(filtered, self._pixel_matrix(), transpose=True)
-
-    def _check(self, values: Tensor, shape: tuple[int, int], name: str) -> None:
-        if values.ndim != 3 or tuple(values.shape[1:]) != shape or values.dtype != torch.float32:
-            raise ValueError(
-                f"{name} must be float32 (batch, {shape[0]}, {shape[1]}), got {values.dtype} {tuple(values.shape)}"
-            )
 
     def _scaled(self, lengths: Tensor) -> Tensor:
         """Lengths of the matrix's pixels to those of this geometry's."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 
@@ -45,13 +46,7 @@ def floored(
     found = {}
     for name, pixels in images.items():
         made = excess.excess_figures(pixels[planes], judged)
-        figures = {
-            "excess": made.excess,
-            "streak": made.streak,
-            "noise_ratio": made.noise_ratio,
-            "bone_edges": made.bone_edges,
-        }
-        found[name] = {figure: value for figure, value in figures.items() if value is not None}
+        found[name] = {figure: value for figure, value in asdict(made).items() if value is not None}
     return own, found
 
 

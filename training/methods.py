@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from correctors.common.weights import TENSORS, package_digest
 from dicom_node.contracts import CommandContext, CorrectionRefused, Corrector, CorrectorSpec, LeftOut, Volume
 from dicom_node.errors import PluginError, RequestError, WeightsError
 
@@ -160,8 +160,7 @@ def build_all(
 def _digest(spec: CorrectorSpec, name: str, folder: Path | None) -> str:
     if folder is None:
         return spec.weights[name].sha256 if name in spec.weights else ""
-    file = folder / "model.safetensors"
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return package_digest(folder)
     except OSError as error:
-        raise WeightsError(f"{file}: {error.strerror}") from error
+        raise WeightsError(f"{folder / TENSORS}: {error.strerror}") from error

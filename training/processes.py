@@ -12,6 +12,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from correctors.common.repeatable import repeatable_kernels
 from dicom_node.errors import RequestError
 
 
@@ -103,10 +104,5 @@ def joined(device: str) -> Iterator[Processes]:
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
     """Random numbers and kernels that repeat; whatever was set before comes back afterwards."""
-    deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            yield
-    finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark
+    with repeatable_kernels(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield

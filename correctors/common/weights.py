@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,15 @@ class LoadedWeights:
     network: nn.Module
     inputs: Mapping[str, Any]
     description: Mapping[str, Any]
+
+
+def package_digest(package: Path) -> str:
+    """SHA-256 of a package's tensors, lower-case hex.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    return hashlib.sha256((package / TENSORS).read_bytes()).hexdigest()
 
 
 def load_network(package: Path, networks: Mapping[str, type[nn.Module]], device: str) -> LoadedWeights:

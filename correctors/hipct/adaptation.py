@@ -22,6 +22,8 @@ from scipy import ndimage
 from torch import Tensor, nn
 
 from correctors.common.fitting import Fitter, FittingPlan, NotFinite
+from correctors.common.repeatable import repeatable_kernels
+from correctors.hipct.moved_masks import moved
 from dicom_node.contracts import BoolArray, FloatArray
 from simulation.projector import ParallelProjector
 
@@ -225,11 +227,7 @@ def _perturbed(implant: BoolArray, rng: np.random.Generator, pixel_mm: float) ->
     for number in range(1, count + 1):
         factor = float(np.exp(rng.normal(0, _SCALE_SPREAD)))
         shift = rng.normal(0, _SHIFT_MM / pixel_mm, 2)
-        centre = np.array(ndimage.center_of_mass(labels == number))
-        # Maps where a voxel is shown to where it is taken from.
-        offset = centre - (centre + shift) / factor
-        piece = (labels == number).astype(np.float32)
-        share = np.maximum(share, ndimage.affine_transform(piece, [1 / factor] * 2, offset, order=1))
+        share = np.maximum(share, moved(labels == number, factor, shift))
     soft: FloatArray = np.clip(ndimage.gaussian_filter(share, _EDGE_PIXELS), 0.0, 1.0)
     return soft
 
@@ -245,17 +243,15 @@ def _short(sha256: str) -> str:
 @contextmanager
 def _repeatable(device: torch.device) -> Iterator[None]:
     """One thread, and kernels that repeat; whatever was set before comes back afterwards."""
-    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
-    kernels = cudnn.deterministic, cudnn.benchmark
+    threads = torch.get_num_threads()
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(THREADS)
     if device.type == "cuda":
-        cudnn.deterministic, cudnn.benchmark = True, False
         # Gradients of bilinear interpolation are summed in no fixed order otherwise.
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        yield
+        with repeatable_kernels():
+            yield
     finally:
         torch.set_num_threads(threads)
-        cudnn.deterministic, cudnn.benchmark = kernels
         torch.use_deterministic_algorithms(strict, warn_only=warn)

@@ -27,6 +27,7 @@ AIR_HU = -700.0
 ROBUST = 3.0
 """Errors beyond so many typical ones count linearly: a few starved slices must not rule the rest."""
 SHARE_WEIGHT = 0.1
+_SPREAD = 0.15
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,14 @@ class Crop:
     turns: int
     mirrored: bool
     again: bool
+
+    @classmethod
+    def about(
+        cls, middle: NDArray[np.float64], side: int, whole: int, *, turns: int, mirrored: bool, again: bool
+    ) -> Crop:
+        """As near to a place (y, x) as a slice of `whole` pixels a side allows."""
+        top, left = (int(np.clip(m - side / 2, 0, whole - side)) // 2 * 2 for m in middle)
+        return cls(top, left, side, turns, mirrored, again)
 
     def of(self, values: Tensor) -> Tensor:
         """The part of (y, x)."""
@@ -71,6 +80,14 @@ class ArtefactBatch:
     share: Tensor
     typical: Tensor
     crops: tuple[Crop, ...]
+
+
+def near_metal(example: Example, side: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """A place (y, x) about the metal of an example, for a crop of `side` pixels."""
+    rows, columns = np.nonzero(example.metal)
+    pick = int(rng.integers(len(rows)))
+    place: NDArray[np.float64] = np.array([rows[pick], columns[pick]]) + rng.normal(0, _SPREAD * side, 2)
+    return place
 
 
 def stacked(examples: Sequence[Example], crops: Sequence[Crop], device: torch.device) -> ArtefactBatch:

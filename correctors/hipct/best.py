@@ -10,8 +10,9 @@ the same is given back as far as the series has it (`grain`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,47 +21,34 @@ from torch.nn import functional
 
 from correctors.common.weights import load_network
 from correctors.hipct.artefact_network import ArtefactUnet
-from correctors.hipct.evidence import METAL_FROM, SCALE_HU, Evidence, coarse_geometry, gather, look_again
+from correctors.hipct.coarse import HalfResolution
+from correctors.hipct.evidence import METAL_FROM, SCALE_HU, Evidence, gather, look_again
 from correctors.hipct.grain import UNKNOWN_HU, distance_mm, noise_level, with_grain
 from correctors.hipct.scene import Restored, Scene
 from dicom_node.contracts import FloatArray
 from dicom_node.errors import WeightsError
-from simulation.projector import ParallelProjector
 
 NETWORKS: Mapping[str, type[nn.Module]] = {"ArtefactUnet": ArtefactUnet}
-OUTPUTS = 2
-"""Change of the image, and whether a voxel is metal (logit)."""
 PASSES = 2
 TRAINED_MM = 1.0
 """Pixels are about this large in training, within a quarter [mm]."""
-EVIDENCE = "slice, estimate, previous, metal, shadow, streaks"
-"""What the channels are; a package that says otherwise was trained for another version."""
-
-
-@dataclass(frozen=True)
-class Conventions:
-    """What the network's images are, kept in its weights package."""
-
-    evidence: str = EVIDENCE
-    scale_hu: float = SCALE_HU
-
-    def as_mapping(self) -> dict[str, Any]:
-        """As kept in `model.yaml` under `inputs`."""
-        return {"evidence": self.evidence, "scale_hu": self.scale_hu}
+INPUTS: Mapping[str, Any] = MappingProxyType(
+    {"evidence": "slice, estimate, previous, metal, shadow, streaks", "scale_hu": SCALE_HU}
+)
+"""What goes in and out; a weights package whose `inputs` say otherwise was trained for another version."""
 
 
 class Best:
-    """The network on one device, with the half-resolution projector of the last grid.
+    """The network on its device, with the half-resolution projector of the last grid.
 
     Attributes:
         network: maps the evidence's channels to a change and the metal's logit.
     """
 
-    def __init__(self, network: nn.Module, device: str, noise_hu: float = UNKNOWN_HU) -> None:
+    def __init__(self, network: nn.Module, noise_hu: float = UNKNOWN_HU) -> None:
         self.network = network
         self._noise_hu = noise_hu
-        self._device = device
-        self._coarse: ParallelProjector | None = None
+        self._half = HalfResolution()
 
     @classmethod
     def load(cls, package: Path, device: str) -> Best:
@@ -70,13 +58,13 @@ class Best:
             WeightsError: it is of another architecture, or for other inputs.
         """
         loaded = load_network(package, NETWORKS, device)
-        if dict(loaded.inputs) != Conventions().as_mapping():
+        if dict(loaded.inputs) != dict(INPUTS):
             raise WeightsError(f"{package}: the weights are for other inputs than this version of hipct/best makes")
-        return cls(loaded.network, device)
+        return cls(loaded.network)
 
     def with_network(self, network: nn.Module) -> Best:
         """The same with another network."""
-        return Best(network, self._device, self._noise_hu)
+        return Best(network, self._noise_hu)
 
     def begin_series(self, clean_hu: Iterable[FloatArray]) -> None:
         """Measure the noise of a series in slices (y, x) without metal [HU]."""
@@ -88,17 +76,10 @@ class Best:
         Args:
             scene: slices with metal.
         """
-        evidence = gather(scene, self._coarse_for(scene))
+        evidence = gather(scene, self._half.of(scene.projector))
         restored = corrected(self.network, scene, evidence)
         away = distance_mm(scene.shadow, scene.pixel_mm)
         return replace(restored, images=with_grain(restored.images, evidence.estimate, away, self._noise_hu))
-
-    def _coarse_for(self, scene: Scene) -> ParallelProjector:
-        geometry = coarse_geometry(scene.projector.geometry)
-        if self._coarse is None or self._coarse.geometry != geometry:
-            self._coarse = None
-            self._coarse = ParallelProjector(geometry, self._device)
-        return self._coarse
 
 
 def corrected(network: nn.Module, scene: Scene, evidence: Evidence, passes: int = PASSES) -> Restored:

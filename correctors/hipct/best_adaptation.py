@@ -11,9 +11,17 @@ from torch import Tensor, nn
 
 from correctors.common.fitting import FittingPlan
 from correctors.hipct.adaptation import PatientSlices
-from correctors.hipct.artefact_loss import ArtefactBatch, Crop, artefact_loss, evidence_of, scene_of, stacked
+from correctors.hipct.artefact_loss import (
+    ArtefactBatch,
+    Crop,
+    artefact_loss,
+    evidence_of,
+    near_metal,
+    scene_of,
+    stacked,
+)
 from correctors.hipct.best import Best, corrected
-from correctors.hipct.evidence import coarse_projector
+from correctors.hipct.coarse import half_resolution
 from correctors.hipct.examples import Example, Projectors, make_example
 from simulation.materials import COCRMO, STEEL_316L, TI6AL4V
 from simulation.projector import ParallelProjector
@@ -55,7 +63,7 @@ class BestAdaptation:
     def examples(self, patient: PatientSlices, *, held_out: bool) -> Sequence[Example]:
         """Scans of the patient's clean slices with implants as found, of random metal and dose."""
         self._projector = patient.projector
-        projectors = Projectors(patient.projector, patient.projector, coarse_projector(patient.projector, "cpu"))
+        projectors = Projectors(patient.projector, patient.projector, half_resolution(patient.projector))
         made: list[Example] = []
         for number in range(JUDGED if held_out else EXAMPLES):
             rng = np.random.default_rng([patient.seed, int(held_out), number])
@@ -109,8 +117,5 @@ def _example(patient: PatientSlices, projectors: Projectors, rng: np.random.Gene
 def _crop(example: Example, rng: np.random.Generator) -> Crop:
     side = example.slices.shape[0]
     size = min(CROP, side // 32 * 32)
-    rows, columns = np.nonzero(example.metal)
-    pick = int(rng.integers(len(rows)))
-    middle = np.array([rows[pick], columns[pick]]) + rng.normal(0, 0.15 * size, 2)
-    top, left = (int(np.clip(m - size / 2, 0, side - size)) // 2 * 2 for m in middle)
-    return Crop(top, left, size, turns=0, mirrored=False, again=bool(rng.random() < 0.5))
+    middle, again = near_metal(example, size, rng), bool(rng.random() < 0.5)
+    return Crop.about(middle, size, side, turns=0, mirrored=False, again=again)

@@ -12,23 +12,21 @@ import torch
 from torch import Tensor
 
 from correctors.common.filters import gaussian
+from correctors.hipct.coarse import HalfResolution
 from correctors.hipct.hardening import without_hardening
-from correctors.hipct.nmar import BONE_FROM_HU, normalised_interpolation, segmented_prior
+from correctors.hipct.nmar import BONE_FROM_HU, CLEAN_BONE_FROM_HU, normalised_interpolation, segmented_prior
 from correctors.hipct.reliability import reliable_part, starvation
 from correctors.hipct.scene import Scene
 from correctors.hipct.trace import interpolate
-from simulation.projector import ParallelGeometry, ParallelProjector
 
 ROUNDS = 2
-CLEAN_BONE_FROM_HU = 150.0
-"""Bone in the prior of later rounds, whose image has few streaks left [HU]."""
 
 
 class Classical:
     """The method with its half-resolution projector, kept between calls."""
 
     def __init__(self) -> None:
-        self._coarse: ParallelProjector | None = None
+        self._half = HalfResolution()
 
     def __call__(self, scene: Scene) -> Tensor:
         """Correct.
@@ -39,7 +37,7 @@ class Classical:
         Returns:
             (batch, y, x) [HU], metal not put back.
         """
-        coarse = self._coarse_for(scene)
+        coarse = self._half.of(scene.projector)
         paths = scene.projector.forward(scene.metal.to(torch.float32))
         joined = interpolate(scene.sinogram, scene.trace)
         rounds: list[Tensor] = []
@@ -58,11 +56,3 @@ class Classical:
         # Where next to nothing was measured, the rounds differ by chance: their mean is nearer than either.
         first, last = rounds[0], rounds[-1]
         return scene.correct(last + 0.5 * starvation(measured - expected, scene.trace) * (first - last))
-
-    def _coarse_for(self, scene: Scene) -> ParallelProjector:
-        fine = scene.projector.geometry
-        geometry = ParallelGeometry(fine.n_pixels // 2, 2 * fine.pixel_mm, fine.n_angles // 2)
-        if self._coarse is None or self._coarse.geometry != geometry:
-            self._coarse = None
-            self._coarse = ParallelProjector(geometry, str(scene.images.device))
-        return self._coarse

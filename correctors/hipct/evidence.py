@@ -9,18 +9,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from correctors.common.attenuation import AIR_HU, attenuation_to_hu_change, hu_to_attenuation
-from correctors.hipct.nmar import BONE_FROM_HU, SMALLEST_SHARE, segmented_prior
+from correctors.hipct.nmar import (
+    BONE_FROM_HU,
+    CLEAN_BONE_FROM_HU,
+    divided_interpolation,
+    normalised_interpolation,
+    segmented_prior,
+)
 from correctors.hipct.scene import Scene
 from correctors.hipct.trace import interpolate, trace_of
-from simulation.projector import ParallelGeometry, ParallelProjector
+from simulation.projector import ParallelProjector
 
 CHANNELS = 6
 """Slice, estimate, previous result, metal, shadow, streak pattern."""
 SHOWN_HU = (-1024.0, 2000.0)
 """Range of the images that the network sees [HU]."""
 SCALE_HU = 1000.0
-LATER_BONE_FROM_HU = 150.0
-"""Bone in the second prior, whose image has few streaks left [HU]."""
 METAL_FROM = 0.5
 """Likelihood from which a voxel counts as metal."""
 THICK_MM = 20.0
@@ -81,7 +85,7 @@ def gather(scene: Scene, coarse: ParallelProjector) -> Evidence:
 
     Args:
         scene: slices with metal.
-        coarse: `coarse_projector` of the scene's.
+        coarse: `coarse.half_resolution` of the scene's projector.
     """
     prior = functional.interpolate(_coarse_prior(scene, coarse)[:, None], scale_factor=2, mode="bilinear")[:, 0]
     estimate = _replaced(scene, prior)
@@ -102,20 +106,9 @@ def look_again(scene: Scene, before: Evidence, result: Tensor, likely: Tensor) -
     return Evidence(scene.images, _replaced(scene, prior), result, likely, scene.shadow, before.streaks)
 
 
-def coarse_projector(projector: ParallelProjector, device: str) -> ParallelProjector:
-    """Of the same square at half the resolution, with half the angles."""
-    return ParallelProjector(coarse_geometry(projector.geometry), device)
-
-
-def coarse_geometry(fine: ParallelGeometry) -> ParallelGeometry:
-    """Half the pixels and angles of `fine`, whose side must be even and whose angles divide by four."""
-    return ParallelGeometry(fine.n_pixels // 2, 2 * fine.pixel_mm, fine.n_angles // 2)
-
-
 def _replaced(scene: Scene, prior: Tensor) -> Tensor:
     """Images whose rays through metal are interpolated after division by a prior's (Meyer 2010) [HU]."""
-    expected = _raised(scene.project(prior))
-    replaced = torch.where(scene.trace, interpolate(scene.sinogram / expected, scene.trace) * expected, scene.sinogram)
+    replaced = normalised_interpolation(scene, prior)
     return scene.images + attenuation_to_hu_change(scene.projector.fbp(replaced - scene.sinogram))
 
 
@@ -126,12 +119,12 @@ def _coarse_prior(scene: Scene, coarse: ParallelProjector) -> Tensor:
     sinogram = coarse.forward(hu_to_attenuation(images))
     trace = trace_of(coarse.forward(shadow.to(torch.float32)))
     filled = interpolate(sinogram, trace)
-    for bone_from_hu in (BONE_FROM_HU, LATER_BONE_FROM_HU):
+    for bone_from_hu in (BONE_FROM_HU, CLEAN_BONE_FROM_HU):
         first = attenuation_to_hu_change(coarse.fbp(filled)) + AIR_HU
-        expected = _raised(coarse.forward(hu_to_attenuation(segmented_prior(first, shadow, bone_from_hu))))
-        filled = torch.where(trace, interpolate(sinogram / expected, trace) * expected, sinogram)
+        expected = coarse.forward(hu_to_attenuation(segmented_prior(first, shadow, bone_from_hu)))
+        filled = divided_interpolation(sinogram, trace, expected)
     found = attenuation_to_hu_change(coarse.fbp(filled)) + AIR_HU
-    return segmented_prior(found, shadow, LATER_BONE_FROM_HU)
+    return segmented_prior(found, shadow, CLEAN_BONE_FROM_HU)
 
 
 def _streak_pattern(scene: Scene, coarse: ParallelProjector) -> Tensor:
@@ -143,8 +136,3 @@ def _streak_pattern(scene: Scene, coarse: ParallelProjector) -> Tensor:
 
 def _halved(images: Tensor) -> Tensor:
     return functional.avg_pool2d(images[:, None], 2)[:, 0]
-
-
-def _raised(expected: Tensor) -> Tensor:
-    """Prior projections raised to a small share of their largest before something is divided by them."""
-    return torch.maximum(expected, SMALLEST_SHARE * expected.amax(dim=(-2, -1), keepdim=True))

@@ -32,7 +32,7 @@ METAL_SHARE = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Projectors:
-    """Of one square grid: that of the scanner, that of the corrector, and the corrector's at half the resolution."""
+    """Of one square grid on one device: the scanner's, the corrector's, and the corrector's at half the resolution."""
 
     scanner: ParallelProjector
     fine: ParallelProjector
@@ -97,25 +97,25 @@ def make_example(
     Returns:
         The example; None where no implant is found in the slice.
     """
-    scanner = Scanner(acquisition)
+    scanner, device = Scanner(acquisition), projectors.scanner.device
     made = simulate_metal(
-        torch.from_numpy(tissue_hu[None]),
-        {material: torch.from_numpy(share[None]) for material, share in implants.items()},
+        torch.from_numpy(tissue_hu[None]).to(device),
+        {material: torch.from_numpy(share[None]).to(device) for material, share in implants.items()},
         projector=projectors.scanner,
         scanner=scanner,
         generator=torch.Generator().manual_seed(seed),
         window=window,
         beam=body_scanner(projectors.scanner.geometry) if fan else None,
     )
-    slices = made.artefact[0].numpy().round()
+    slices = made.artefact[0].cpu().numpy().round()
     pixel_mm = projectors.fine.geometry.pixel_mm
     metal = _found(slices, pixel_mm)
     if not metal.any():
         return None
-    evidence = gather(make_scene(projectors.fine, "cpu", [slices], [metal], pixel_mm), projectors.coarse)
-    noise = made.floor[0].numpy() - np.clip(tissue_hu, *SCALE_HU)
+    evidence = gather(make_scene(projectors.fine, str(device), [slices], [metal], pixel_mm), projectors.coarse)
+    noise = made.floor[0].cpu().numpy() - np.clip(tissue_hu, *SCALE_HU)
     dense = [share for material, share in implants.items() if reference_hu(material, scanner) > METAL_FROM_HU]
-    return _packed(evidence, made.truth[0].numpy() + noise, np.sum(dense, axis=0))
+    return _packed(evidence, made.truth[0].cpu().numpy() + noise, np.sum(dense, axis=0))
 
 
 def _found(slice_hu: FloatArray, pixel_mm: float) -> BoolArray:
@@ -129,15 +129,16 @@ def _found(slice_hu: FloatArray, pixel_mm: float) -> BoolArray:
 
 def _packed(evidence: Evidence, wanted: FloatArray, share: FloatArray) -> Example:
     largest = float(np.finfo(np.float16).max)
-    halves = [
-        one[0].clamp(-largest, largest).numpy().astype(np.float16) for one in (evidence.estimate, evidence.streaks)
-    ]
+    estimate, streaks = (
+        one[0].clamp(-largest, largest).cpu().numpy().astype(np.float16)
+        for one in (evidence.estimate, evidence.streaks)
+    )
     return Example(
-        slices=evidence.slices[0].numpy().astype(np.int16),
-        estimate=halves[0],
-        streaks=halves[1],
-        metal=evidence.metal[0].numpy(),
-        shadow=evidence.shadow[0].numpy(),
+        slices=evidence.slices[0].cpu().numpy().astype(np.int16),
+        estimate=estimate,
+        streaks=streaks,
+        metal=evidence.metal[0].cpu().numpy(),
+        shadow=evidence.shadow[0].cpu().numpy(),
         wanted=np.rint(np.clip(wanted, *SCALE_HU)).astype(np.int16),
         share=np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8),
         away=np.clip(4 * distance_transform_edt(share < METAL_SHARE), 0, 255).astype(np.uint8),

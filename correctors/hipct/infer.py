@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from correctors.common.attenuation import AIR_HU
 from correctors.common.device import resolve_device
-from correctors.common.weights import TENSORS
+from correctors.common.weights import package_digest
 from correctors.hipct import harm, refusals
 from correctors.hipct.adaptation import PatientSlices, adapt, nearest_clean
 from correctors.hipct.best import Best
@@ -65,8 +64,8 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
     """Build the corrector; see `dicom_node.contracts.CorrectorFactory`.
 
     Args:
-        method: `li`, `nmar`, `classical` or `paper`.
-        weights: package of `paper`; the others have none.
+        method: `li`, `nmar`, `classical`, `best` or `paper`.
+        weights: package of `best` or `paper`; the others have none.
         device: `auto`, `cpu` or `cuda[:n]`.
         parameters: those of `correctors.hipct.plugin.SPEC`.
 
@@ -94,7 +93,7 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
             raise RequestError(
                 f"hipct/{method} has no weights that could be adapted: leave out adapt, or name a method that has"
             )
-        adapt_from = hashlib.sha256((weights / TENSORS).read_bytes()).hexdigest()
+        adapt_from = package_digest(weights)
     return HipCt(
         method=chosen,
         device=on,
@@ -171,7 +170,7 @@ class HipCt:
 
         Raises:
             CorrectionRefused: derived, reformatted, tilted or non-axial images, vendor MAR, or a patient cut by the
-                field of view where there is metal.
+                field of view in every slice with metal.
         """
         volume = refusals.series_of(inputs)
         refusals.check_headers(volume)

@@ -12,6 +12,8 @@ from correctors.hipct.trace import interpolate
 
 SOFT_FROM_HU = -500.0
 BONE_FROM_HU = 300.0
+CLEAN_BONE_FROM_HU = 150.0
+"""Bone in the prior of later rounds, whose image has few streaks left [HU]."""
 SMOOTHING_PIXELS = 1.0
 SMALLEST_SHARE = 0.01
 """Prior projections below this share of their largest value are raised to it before dividing."""
@@ -57,6 +59,19 @@ def normalised_interpolation(scene: Scene, prior: Tensor) -> Tensor:
     Returns:
         (batch, angle, detector).
     """
-    expected = scene.project(prior)
+    return divided_interpolation(scene.sinogram, scene.trace, scene.project(prior))
+
+
+def divided_interpolation(sinogram: Tensor, trace: Tensor, expected: Tensor) -> Tensor:
+    """Interpolate across a trace after division by what is expected, and multiply again.
+
+    Args:
+        sinogram: (batch, angle, detector).
+        trace: bool, same shape.
+        expected: same shape, projections of a prior; small ones are raised to `SMALLEST_SHARE` of the largest.
+
+    Returns:
+        Same shape; values outside the trace are unchanged.
+    """
     expected = torch.maximum(expected, SMALLEST_SHARE * expected.amax(dim=(-2, -1), keepdim=True))
-    return torch.where(scene.trace, interpolate(scene.sinogram / expected, scene.trace) * expected, scene.sinogram)
+    return torch.where(trace, interpolate(sinogram / expected, trace) * expected, sinogram)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -18,6 +21,31 @@ METAL_HU = 2800.0
 _METAL_VOXELS = 12
 _FAR_MM = 120.0
 """Slices farther from the femoral heads than this look unlike a hip."""
+
+
+class NearHipSlices:
+    """What tasks on slices near the hips have in common: how real CT is prepared; see `training.task.Task`."""
+
+    modality = "CT"
+    tags = ()
+
+    def __init__(self, side: int, pixel_mm: float) -> None:
+        """Choose the working grid.
+
+        Args:
+            side: pixels along each side.
+            pixel_mm: their size [mm].
+        """
+        self._side, self._pixel_mm = side, pixel_mm
+
+    @property
+    def preparation(self) -> str:
+        """Changes with the working grid."""
+        return f"near-hip-slices-3:{self._side}x{self._pixel_mm}"
+
+    def prepare(self, image: Volume) -> Mapping[str, NDArray[Any]]:
+        """Slices near the hips on the working grid; see `near_hip_slices`."""
+        return near_hip_slices(image, self._side, self._pixel_mm)
 
 
 def near_hip_slices(image: Volume, side: int, pixel_mm: float) -> dict[str, NDArray[np.generic]]:

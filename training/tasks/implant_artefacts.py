@@ -12,8 +12,16 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor, nn
 
-from correctors.hipct.artefact_loss import ArtefactBatch, Crop, artefact_loss, evidence_of, scene_of, stacked
-from correctors.hipct.best import PASSES, Conventions, corrected
+from correctors.hipct.artefact_loss import (
+    ArtefactBatch,
+    Crop,
+    artefact_loss,
+    evidence_of,
+    near_metal,
+    scene_of,
+    stacked,
+)
+from correctors.hipct.best import INPUTS, PASSES, corrected
 from correctors.hipct.examples import Example
 from dicom_node.contracts import Units, Volume
 from dicom_node.errors import InputError
@@ -21,7 +29,7 @@ from simulation.phantoms import make_pelvis
 from simulation.projector import ParallelGeometry, ParallelProjector
 from training.anatomy import Anatomy
 from training.task import Draw, Picture, Tried
-from training.tasks.ct_slices import near_hip_slices
+from training.tasks.ct_slices import NearHipSlices
 from training.tasks.implanted_scenes import CORRECTOR_ANGLES, ImplantedScenes
 
 SHOWN_HU = (-200.0, 300.0)
@@ -34,11 +42,8 @@ _METAL = 128
 """Share of metal from which a voxel is not judged, of 255."""
 
 
-class ImplantArtefacts:
+class ImplantArtefacts(NearHipSlices):
     """The task; see `training.task.Task`."""
-
-    modality = "CT"
-    tags = ()
 
     def __init__(
         self,
@@ -68,20 +73,12 @@ class ImplantArtefacts:
             raise ValueError("side and crop must be multiples of 32, and crop not larger than side")
         if pixel_mm <= 0 or scenes_per_patient < 1 or scenes_per_slice < 0 or min(near_metal_share, again_share) < 0:
             raise ValueError("pixel_mm and scenes_per_patient must be positive, shares not negative")
-        self._side, self._pixel_mm, self._crop = side, pixel_mm, crop
+        super().__init__(side, pixel_mm)
+        self._crop = crop
         self._each, self._per_slice = scenes_per_patient, scenes_per_slice
         self._again_from = again_from
         self._near_share, self._again_share = near_metal_share, again_share
         self._device = torch.device("cpu")
-
-    @property
-    def preparation(self) -> str:
-        """Changes with the grid."""
-        return f"near-hip-slices-3:{self._side}x{self._pixel_mm}"
-
-    def prepare(self, image: Volume) -> Mapping[str, NDArray[Any]]:
-        """Slices near the hips on the grid; see `near_hip_slices`."""
-        return near_hip_slices(image, self._side, self._pixel_mm)
 
     def procedural(self, seed: int) -> Mapping[str, NDArray[Any]]:
         """A synthetic pelvis on the grid."""
@@ -92,7 +89,7 @@ class ImplantArtefacts:
             pixel_mm=self._pixel_mm,
             spacing_mm=_PROCEDURAL_SPACING_MM,
         )
-        return near_hip_slices(Volume(pelvis.hu, Units.HU, pelvis.geometry), self._side, self._pixel_mm)
+        return self.prepare(Volume(pelvis.hu, Units.HU, pelvis.geometry))
 
     def begin(self, training: Sequence[Anatomy], device: torch.device, seed: int) -> None:
         """Take the seed; scenes are simulated when they are first drawn.
@@ -103,7 +100,7 @@ class ImplantArtefacts:
         if not any(len(a.arrays["sites_mm"]) for a in training):
             raise InputError("no metal can be placed in the training patients: none has a hip on the grid")
         self._device = device
-        self._scenes = ImplantedScenes(self._side, self._pixel_mm, seed)
+        self._scenes = ImplantedScenes(self._side, self._pixel_mm, seed, device)
         self._projector = ParallelProjector(ParallelGeometry(self._side, self._pixel_mm, CORRECTOR_ANGLES), str(device))
 
     def batch(self, draws: Sequence[Draw]) -> ArtefactBatch:
@@ -159,7 +156,7 @@ class ImplantArtefacts:
 
     def conventions(self) -> Mapping[str, Any]:
         """What the network's images are."""
-        return Conventions().as_mapping()
+        return dict(INPUTS)
 
     def _scene(self, draw: Draw) -> Example:
         count = self._each + self._per_slice * draw.anatomy.frames
@@ -168,13 +165,9 @@ class ImplantArtefacts:
     def _crop_of(self, example: Example, draw: Draw) -> Crop:
         rng = draw.rng
         if rng.random() < self._near_share:
-            rows, columns = np.nonzero(example.metal)
-            pick = int(rng.integers(len(rows)))
-            middle = np.array([rows[pick], columns[pick]]) + rng.normal(0, 0.15 * self._crop, 2)
+            middle = near_metal(example, self._crop, rng)
         else:
             middle = rng.uniform(0, self._side, 2)
-        # Even corners: the network works on pairs of pixels.
-        top, left = (int(np.clip(m - self._crop / 2, 0, self._side - self._crop)) // 2 * 2 for m in middle)
         turns, mirrored = int(rng.integers(4)), bool(rng.random() < 0.5)
         again = bool(rng.random() < self._again_share) and draw.number >= self._again_from
-        return Crop(top, left, self._crop, turns, mirrored, again)
+        return Crop.about(middle, self._crop, self._side, turns=turns, mirrored=mirrored, again=again)

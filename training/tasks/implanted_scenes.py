@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from correctors.hipct.coarse import half_resolution
 from correctors.hipct.examples import Example, Projectors, make_example
 from dicom_node.contracts import FloatArray, Geometry
 from simulation.bars import random_bar, random_material
@@ -41,13 +43,13 @@ _LESIONS = 1.5
 """Mean number of low-contrast lesions in a slice."""
 
 
-def projectors(side: int) -> Projectors:
+def projectors(side: int, device: torch.device) -> Projectors:
     """For square slices of pixels of 1 mm."""
-    return Projectors(
-        ParallelProjector(ParallelGeometry(side, 1.0, SCANNER_ANGLES)),
-        ParallelProjector(ParallelGeometry(side, 1.0, CORRECTOR_ANGLES)),
-        ParallelProjector(ParallelGeometry(side // 2, 2.0, CORRECTOR_ANGLES // 2)),
+    scanner, fine = (
+        ParallelProjector(ParallelGeometry(side, 1.0, angles), str(device))
+        for angles in (SCANNER_ANGLES, CORRECTOR_ANGLES)
     )
+    return Projectors(scanner, fine, half_resolution(fine))
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,16 +64,17 @@ class _Placed:
 class ImplantedScenes:
     """Scene number n of a patient is the same wherever it is made."""
 
-    def __init__(self, side: int, pixel_mm: float, seed: int) -> None:
+    def __init__(self, side: int, pixel_mm: float, seed: int, device: torch.device) -> None:
         """Nothing is made yet.
 
         Args:
             side: pixels along each side of the prepared slices.
             pixel_mm: their pixel size [mm].
             seed: of everything drawn.
+            device: where scans are simulated.
         """
         self._side, self._pixel_mm, self._seed = side, pixel_mm, seed
-        self._projectors = projectors(side)
+        self._projectors = projectors(side, device)
         self._made: dict[tuple[str, int], Example] = {}
 
     def scene(self, anatomy: Anatomy, number: int) -> Example:

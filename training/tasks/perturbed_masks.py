@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from correctors.hipct.kmeans import metal_threshold
+from correctors.hipct.moved_masks import moved
 from dicom_node.contracts import BoolArray
 from simulation.crude_metal import crude_metal
 from simulation.projector import ParallelProjector
@@ -48,7 +49,7 @@ class PerturbedMasks:
         for box_number in range(1, count + 1):
             factor = float(np.exp(rng.normal(0, 0.25)))
             shift = rng.normal(0, 10.0, 2) / self._pixel_mm
-            mask |= _moved(labels == box_number, factor, shift)
+            mask |= moved(labels == box_number, factor, shift) > 0.5
         return mask if mask.any() else original
 
 
@@ -113,12 +114,3 @@ def inserted_circles(
         place = np.array([down, right]) + rng.normal(0, 4.0, 2)
         mask |= (y - place[0]) ** 2 + (x - place[1]) ** 2 <= radius**2
     return mask
-
-
-def _moved(mask: BoolArray, factor: float, shift: NDArray[np.float64]) -> BoolArray:
-    """Scale about the mask's centroid and shift [pixels]."""
-    centre = np.array(ndimage.center_of_mass(mask))
-    # affine_transform maps output to input coordinates: output o shows input centre + (o - centre - shift) / factor.
-    offset = centre - (centre + shift) / factor
-    moved: BoolArray = ndimage.affine_transform(mask.astype(np.float32), [1 / factor] * 2, offset, order=1) > 0.5
-    return moved

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from correctors.common.attenuation import AIR_HU, attenuation_to_hu_change, hu_to_attenuation
 from correctors.hipct.brightness import brightness_factor, brightness_of
 from correctors.hipct.inpainting import Conventions, inpaint, largest_undisturbed
-from correctors.hipct.nmar import SMALLEST_SHARE, segmented_prior
+from correctors.hipct.nmar import divided_interpolation, segmented_prior
 from correctors.hipct.trace import interpolate
 from correctors.hipct.working_grid import WorkingGrid
 from dicom_node.contracts import Units, Volume
@@ -25,7 +25,7 @@ from simulation.phantoms import make_pelvis
 from simulation.projector import ParallelGeometry, ParallelProjector
 from training.anatomy import Anatomy
 from training.task import Draw, Picture, Tried
-from training.tasks.ct_slices import near_hip_slices
+from training.tasks.ct_slices import NearHipSlices
 from training.tasks.perturbed_masks import PerturbedMasks, hip_masks, inserted_circles
 
 JUDGED_HU = (-1000.0, 1604.0)
@@ -72,11 +72,8 @@ class _Scan:
     metal: Tensor
 
 
-class SinogramInpainting:
+class SinogramInpainting(NearHipSlices):
     """The task; see `training.task.Task`."""
-
-    modality = "CT"
-    tags = ()
 
     def __init__(
         self,
@@ -108,7 +105,7 @@ class SinogramInpainting:
             near_slices: the paper's first scenario: learn from so many slices above and below the hip, be tried on the
                 slices of the hip itself; 0 draws from all.
         """
-        self._side, self._pixel_mm = side, pixel_mm
+        super().__init__(side, pixel_mm)
         if replaced not in ("all", "trace"):
             raise ValueError(f"replaced must be all or trace, got {replaced!r}")
         if min(scale, pixel_mm) <= 0 or masks < 1 or near_slices < 0 or crop_angles < 1 or min(diameters_mm) <= 0:
@@ -125,21 +122,12 @@ class SinogramInpainting:
         self._standard: tuple[float, ...] = ()
         self._device = torch.device("cpu")
 
-    @property
-    def preparation(self) -> str:
-        """Changes with the working grid."""
-        return f"near-hip-slices-3:{self._side}x{self._pixel_mm}"
-
-    def prepare(self, image: Volume) -> Mapping[str, NDArray[Any]]:
-        """Slices near the hips on the working grid; see `near_hip_slices`."""
-        return near_hip_slices(image, self._side, self._pixel_mm)
-
     def procedural(self, seed: int) -> Mapping[str, NDArray[Any]]:
         """A synthetic pelvis on the working grid."""
         pelvis = make_pelvis(
             seed=seed, slices=_PROCEDURAL_SLICES, n_pixels=320, pixel_mm=1.5, spacing_mm=_PROCEDURAL_SPACING_MM
         )
-        return near_hip_slices(Volume(pelvis.hu, Units.HU, pelvis.geometry), self._side, self._pixel_mm)
+        return self.prepare(Volume(pelvis.hu, Units.HU, pelvis.geometry))
 
     def begin(self, training: Sequence[Anatomy], device: torch.device, seed: int) -> None:
         """Take the standard brightness (mean over the patients) and the bank of masks from the training patients.
@@ -284,8 +272,7 @@ class SinogramInpainting:
         own = scan.filled / factor
         first = self._reconstruct(interpolate(own, scan.trace))
         expected = self._projector.forward(hu_to_attenuation(segmented_prior(first, scan.metal)))
-        expected = torch.maximum(expected, SMALLEST_SHARE * expected.amax(dim=(-2, -1), keepdim=True))
-        filled = interpolate(own / expected, scan.trace) * expected
+        filled = divided_interpolation(own, scan.trace, expected)
         return torch.where(scan.trace, filled * factor, scan.filled)
 
     def _reconstruct(self, sinograms: Tensor) -> Tensor:

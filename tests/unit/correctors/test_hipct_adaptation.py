@@ -100,7 +100,7 @@ def test_a_network_that_knows_nothing_learns_from_the_patient(short: None) -> No
 
 
 def test_the_image_network_is_fitted_on_in_the_same_way_each_time(short: None) -> None:
-    method = BestAdaptation(Best(image_network(), "cpu"), "cpu")
+    method = BestAdaptation(Best(image_network()), "cpu")
     first, second = adapt(method, patient(), PACKAGE), adapt(method, patient(), PACKAGE)
     assert first.metrics == second.metrics
     assert first.sentences == second.sentences

@@ -16,7 +16,8 @@ from correctors.common.fitting import Fitter, FittingPlan
 from correctors.hipct.artefact_loss import Crop, artefact_loss, evidence_of, scene_of, stacked
 from correctors.hipct.artefact_network import ArtefactUnet
 from correctors.hipct.best import corrected, predicted
-from correctors.hipct.evidence import CHANNELS, Evidence, coarse_projector, gather
+from correctors.hipct.coarse import half_resolution
+from correctors.hipct.evidence import CHANNELS, Evidence, gather
 from correctors.hipct.examples import Example, Projectors, make_example
 from correctors.hipct.scene import Scene, make_scene
 from simulation.materials import COCRMO, TI6AL4V, UHMWPE, Material
@@ -24,7 +25,7 @@ from simulation.projector import ParallelGeometry, ParallelProjector
 from simulation.scanner import Acquisition
 
 FINE = ParallelProjector(ParallelGeometry(SIDE, PIXEL_MM, 180))
-COARSE = coarse_projector(FINE, "cpu")
+COARSE = half_resolution(FINE)
 CPU = torch.device("cpu")
 
 
