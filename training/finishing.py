@@ -115,6 +115,7 @@ def _trained(recipe: Recipe, prepared: Prepared, out: Path, processes: Processes
         figures=_figures(lines, best.step),
         test_figures=_test_figures(recipe, prepared, tensors, processes) if in_time else {},
         commit=", then ".join(best.state.get("commits", ())) or "unknown",
+        started_from=str(best.state.get("started_from", "")),
     )
 
 

@@ -1,13 +1,19 @@
-"""Making what a recipe names: networks and tasks."""
+"""Making what a recipe names, networks and tasks, and what a network starts from."""
 
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any, cast
 
+import yaml
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
-from dicom_node.errors import RequestError
+from correctors.common.weights import DESCRIPTION, TENSORS, package_digest
+from dicom_node.errors import InputError, RequestError
+from training.anatomy import Split
 from training.recipe import Made, Recipe
 from training.task import Task
 
@@ -22,6 +28,40 @@ def make_network(recipe: Recipe) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise RequestError(f"the recipe {recipe.name}: {recipe.network.factory} made no torch.nn.Module")
     return network
+
+
+def start_from(network: nn.Module, package: Path, split: Split) -> str:
+    """Take over the weights of a package.
+
+    Args:
+        network: whose weights are replaced.
+        package: folder of the weights package.
+        split: of the run: nobody may be judged on whom the package was trained.
+
+    Returns:
+        SHA-256 of its tensors.
+
+    Raises:
+        InputError: it cannot be read, is of another network, or saw patients that the run keeps out of training.
+    """
+    try:
+        document = yaml.safe_load((package / DESCRIPTION).read_text(encoding="utf-8"))
+        learnt_from = set(document["training_data"]["training"]["series"])
+        tensors = load_file(package / TENSORS)
+        network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
+        digest = package_digest(package)
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{package}: not the weights of {type(network).__name__} ({type(error).__name__}): name a package of a "
+            "recipe with the same network"
+        ) from error
+    kept = {a.series for part in (split.validation, split.test) for a in part}
+    if seen := learnt_from & kept:
+        raise InputError(
+            f"{package} was trained on {len(seen)} series that this run keeps for judging: start with the recipe's "
+            "seed and data that the package was trained with"
+        )
+    return digest
 
 
 def make_task(recipe: Recipe) -> Task:

@@ -43,6 +43,7 @@ class Trained:
         figures: of the best trial on the validation patients.
         test_figures: the same on the test patients; empty where there are none.
         commit: of the code that took the steps; several where a run went on with another.
+        started_from: SHA-256 of the tensors of the package that the run began from; empty where it began at random.
     """
 
     recipe: Recipe
@@ -56,6 +57,7 @@ class Trained:
     figures: Mapping[str, float]
     test_figures: Mapping[str, float]
     commit: str
+    started_from: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ def _description(trained: Trained, evaluation: CardEvaluation | None) -> str:
         },
         "recipe": recipe.model_dump(mode="json", exclude_none=True),
         "recipe_sha256": recipe.digest,
+        **({"started_from": trained.started_from} if trained.started_from else {}),
         "commit": trained.commit,
         "metrics": {
             "validation": {n: round(v, 4) for n, v in trained.figures.items()},
@@ -189,6 +192,7 @@ def _card(trained: Trained, evaluation: CardEvaluation | None) -> str:
         f"- Recipe `{recipe.name}`, seed {recipe.seed}: {trained.steps_done:,} of {recipe.fit.steps:,} steps of "
         f"{recipe.fit.batch} examples{stopped}, {trained.minutes:.0f} minutes of steps on {trained.device}; the "
         f"weights are those of step {trained.step:,}.",
+        *([f"- Began from the weights `{trained.started_from}`."] if trained.started_from else []),
         f"- Code: {trained.commit}.",
         f"- Patients: {people}. No patient is in two parts. SHA-256 of the prepared data: `{split.digest}`.",
         *(f"- Data: {one}." for one in _attributions(split)),

@@ -61,6 +61,7 @@ class Run:
         split: Split,
         processes: Processes,
         checkpoints: CheckpointFolder,
+        started_from: str = "",
     ) -> None:
         """Put together what trains.
 
@@ -71,6 +72,7 @@ class Run:
             split: on whom.
             processes: together with whom.
             checkpoints: where checkpoints go.
+            started_from: SHA-256 of the weights that the network has, where they are not random.
 
         Raises:
             RequestError: the batch cannot be divided evenly.
@@ -90,6 +92,7 @@ class Run:
         self._fitter = Fitter(network, fit.plan(), task.loss, through=processes.wrap(network))
         self._best, self._best_step = -float("inf"), -1
         self._commits: tuple[str, ...] = ()
+        self._started_from = started_from
         self._saved = -1
 
     @property
@@ -121,6 +124,7 @@ class Run:
             raise InputError(f"the checkpoint of step {checkpoint.step} does not fit the network") from error
         self._best, self._best_step = float(state["best"]), int(state["best_step"])
         self._commits = tuple(state.get("commits", ()))
+        self._started_from = str(state.get("started_from", ""))
         self._saved = checkpoint.step
         if self._processes.first:
             self._checkpoints.point_to_best(self._best_step)
@@ -228,6 +232,7 @@ class Run:
     def _save(self, best: bool) -> None:
         tensors, numbers = self._fitter.state()
         known = {"numbers": numbers, "best": self._best, "best_step": self._best_step, "commits": list(self._commits)}
+        known["started_from"] = self._started_from
         self._checkpoints.save(Checkpoint(self.done, tensors, self._state() | known), best=best, keep=self._best_step)
 
     def _state(self) -> dict[str, Any]:

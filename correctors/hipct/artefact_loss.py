@@ -27,6 +27,12 @@ AIR_HU = -700.0
 ROBUST = 3.0
 """Errors beyond so many typical ones count linearly: a few starved slices must not rule the rest."""
 SHARE_WEIGHT = 0.1
+LOST_TWICE = 4.0
+"""A response of lesions that is wrong by so many times their own energy counts half: it is an unstable streak."""
+BALANCED = 0.05
+"""`_errors` of a slice with a middling artefact."""
+LEAST_LESION_HU2 = 1e4
+"""Energy of a lesion of 20 HU and 5 pixels; less is a part of one at the edge of a crop."""
 _SPREAD = 0.15
 
 
@@ -73,6 +79,7 @@ class ArtefactBatch:
         share: (batch, y, x), share of metal.
         typical: (batch, y, x), typical error there [HU].
         crops: one for each slice, of one size.
+        twins: whether the second half are the scans of the first half without their lesions, cropped alike.
     """
 
     evidence: Evidence
@@ -80,6 +87,7 @@ class ArtefactBatch:
     share: Tensor
     typical: Tensor
     crops: tuple[Crop, ...]
+    twins: bool = False
 
 
 def near_metal(example: Example, side: int, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -90,7 +98,9 @@ def near_metal(example: Example, side: int, rng: np.random.Generator) -> NDArray
     return place
 
 
-def stacked(examples: Sequence[Example], crops: Sequence[Crop], device: torch.device) -> ArtefactBatch:
+def stacked(
+    examples: Sequence[Example], crops: Sequence[Crop], device: torch.device, *, twins: bool = False
+) -> ArtefactBatch:
     """Put examples of equal size on a device."""
     away = _tensor([e.away for e in examples], device).float() / 4
     return ArtefactBatch(
@@ -99,6 +109,7 @@ def stacked(examples: Sequence[Example], crops: Sequence[Crop], device: torch.de
         share=_tensor([e.share for e in examples], device).float() / 255,
         typical=FAR_HU + RIM_HU * torch.exp(-away / RIM_PIXELS) + NEAR_HU * torch.exp(-away / NEAR_PIXELS),
         crops=tuple(crops),
+        twins=twins,
     )
 
 
@@ -120,19 +131,50 @@ def scene_of(evidence: Evidence, projector: ParallelProjector) -> Scene:
     return Scene(projector, evidence.slices, evidence.metal, evidence.shadow)
 
 
-def artefact_loss(network: nn.Module, batch: ArtefactBatch, projector: ParallelProjector) -> Tensor:
+@dataclass(frozen=True)
+class Weighting:
+    """What else than the error counts.
+
+    Attributes:
+        lesions: weight of what becomes of lesions; needs twins.
+        balance: 0 weighs all examples alike; 1 would weigh each by how little artefact there is to remove.
+    """
+
+    lesions: float = 0.0
+    balance: float = 0.0
+
+
+PLAIN = Weighting()
+
+
+def artefact_loss(
+    network: nn.Module, batch: ArtefactBatch, projector: ParallelProjector, weighting: Weighting = PLAIN
+) -> Tensor:
     """Mean over the examples of `_losses`; for those of the second pass the first is run without gradient.
 
     Args:
         network: maps (batch, channel, y, x) to (batch, 2, y, x): change [kHU] and the metal's logit.
         batch: examples.
         projector: of the slices' grid.
+        weighting: what else counts.
     """
     seen = _seen(getattr(network, "module", network), batch, projector)
     evidence = Evidence(*(_cropped(getattr(seen, field.name), batch.crops) for field in fields(Evidence)))
     wanted, share, typical = (_cropped(values, batch.crops) for values in (batch.wanted, batch.share, batch.typical))
     out = network(evidence.channels().contiguous(memory_format=torch.channels_last)).float()
-    return _losses(evidence, out, wanted, share, typical).mean()
+    image = evidence.base + SCALE_HU * out[:, 0]
+    judged = (share < METAL_SHARE).float()
+    errors = _errors(image, wanted, judged, typical)
+    if weighting.balance:
+        untouched = _errors(torch.where(evidence.metal, wanted, evidence.slices), wanted, judged, typical)
+        errors = errors * (BALANCED / untouched.clamp(min=BALANCED / 100)) ** weighting.balance
+    loss = (errors + SHARE_WEIGHT * _outlines(evidence, out[:, 1], share)).mean()
+    if weighting.lesions and batch.twins:
+        with_lesions, without = image.chunk(2)
+        loss = loss + weighting.lesions * lost_share(
+            with_lesions - without, torch.sub(*wanted.chunk(2)), torch.mul(*judged.chunk(2))
+        )
+    return loss
 
 
 def _seen(network: nn.Module, batch: ArtefactBatch, projector: ParallelProjector) -> Evidence:
@@ -153,8 +195,8 @@ def _seen(network: nn.Module, batch: ArtefactBatch, projector: ParallelProjector
     return replace(batch.evidence, **merged)
 
 
-def _losses(evidence: Evidence, out: Tensor, wanted: Tensor, share: Tensor, typical: Tensor) -> Tensor:
-    """Squared error outside metal over its typical size, linear for large ones, and that of the metal's outline.
+def _errors(image: Tensor, wanted: Tensor, judged: Tensor, typical: Tensor) -> Tensor:
+    """Squared error outside metal over its typical size, linear for large ones.
 
     Divided once by the typical error, not squared: voxels near metal are few, and must count for more than their
     number.
@@ -162,16 +204,36 @@ def _losses(evidence: Evidence, out: Tensor, wanted: Tensor, share: Tensor, typi
     Returns:
         (batch,).
     """
-    error = evidence.base + SCALE_HU * out[:, 0] - wanted
-    relative = (error / typical).abs()
+    relative = ((image - wanted) / typical).abs()
     size = torch.where(relative < ROBUST, relative.square(), 2 * ROBUST * relative - ROBUST**2)
-    weight = torch.where(wanted < AIR_HU, AIR_WEIGHT, 1.0) * (share < METAL_SHARE)
-    images = (size * typical * weight).mean(dim=(1, 2)) / SCALE_HU
+    weight = torch.where(wanted < AIR_HU, AIR_WEIGHT, 1.0) * judged
+    return (size * typical * weight).mean(dim=(1, 2)) / SCALE_HU
+
+
+def _outlines(evidence: Evidence, logit: Tensor, share: Tensor) -> Tensor:
+    """How wrong the metal's outline is, (batch,)."""
     near = functional.max_pool2d(((evidence.likely > 0) | (share > 0))[:, None].float(), 7, 1, 3)[:, 0]
     metal = (share >= METAL_SHARE).float()
-    outline = functional.binary_cross_entropy_with_logits(out[:, 1], metal, reduction="none")
-    outlines = (outline * near).sum(dim=(1, 2)) / near.sum(dim=(1, 2)).clamp(min=1)
-    return images + SHARE_WEIGHT * outlines
+    outline = functional.binary_cross_entropy_with_logits(logit, metal, reduction="none")
+    return (outline * near).sum(dim=(1, 2)) / near.sum(dim=(1, 2)).clamp(min=1)
+
+
+def lost_share(response: Tensor, lesions: Tensor, judged: Tensor) -> Tensor:
+    """How much of lesions is lost: energy of what their response lacks over their own, mean over the pairs.
+
+    The response is what lesions change in the result, all else being equal. An error alone would teach to leave them
+    out wherever they might as well be streaks.
+
+    Args:
+        response: result with lesions minus that without, (pair, y, x) [HU].
+        lesions: the same of what is wanted [HU].
+        judged: 1 outside metal.
+    """
+    wrong = ((response - lesions).square() * judged).sum(dim=(1, 2))
+    own = (lesions.square() * judged).sum(dim=(1, 2))
+    there = own > LEAST_LESION_HU2
+    share = wrong / own.clamp(min=LEAST_LESION_HU2)
+    return (there * share / (1 + share / LOST_TWICE)).sum() / there.sum().clamp(min=1)
 
 
 def _cropped(values: Tensor, crops: Sequence[Crop]) -> Tensor:

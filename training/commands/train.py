@@ -24,6 +24,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="Folder of the run; default: out/RECIPE-NAME.")
     parser.add_argument("--max-minutes", type=float, metavar="M", help="Stop after M minutes with the best weights.")
     parser.add_argument("--resume", action="store_true", help="Go on with the run in the folder.")
+    parser.add_argument(
+        "--start", type=Path, metavar="PACKAGE", help="Begin the run from the weights of a package, not at random."
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto).")
     parser.add_argument("--pack", type=Path, metavar="FILE", help="Only prepare the data and pack them into one file.")
     parser.add_argument("--search", type=int, metavar="N", help="Try N variants of the recipe, keep the best recipe.")

@@ -21,7 +21,7 @@ from dicom_node.errors import RequestError, StorageFull
 from training.diary import FileDiary, SilentDiary, bars
 from training.files import storage_errors, write_atomically
 from training.finishing import finish, trial_of_package
-from training.making import make_network
+from training.making import make_network, start_from
 from training.preparing import Prepared, pack, prepare, tell_data
 from training.processes import Processes, joined, reproducible
 from training.recipe import Recipe, changed, read_recipe
@@ -52,6 +52,8 @@ def run(context: CommandContext, arguments: argparse.Namespace, output: CommandO
     ends = None if arguments.max_minutes is None else started + 60 * arguments.max_minutes
     make_network(recipe)  # what cannot be made is told before the data are read
     with terminated_as_interrupted(), joined(arguments.device) as processes:
+        if arguments.start is not None and arguments.search is not None:
+            raise RequestError("--start goes with a run, not with --search")
         alone = arguments.pack is not None or arguments.trial is not None or arguments.search is not None
         if alone and processes.count > 1:
             raise RequestError("--pack, --trial and --search run in one process: call them without torchrun")
@@ -80,7 +82,8 @@ def run(context: CommandContext, arguments: argparse.Namespace, output: CommandO
                 return
             prepared.task.begin(prepared.split.training, processes.device, recipe.seed)
             deadline = _deadline(started, arguments)
-            ended = _train(recipe, prepared, processes, out, deadline, resumed=resumed, output=output)
+            start = arguments.start
+            ended = _train(recipe, prepared, processes, out, deadline, start=start, resumed=resumed, output=output)
             if processes.first:
                 finish(
                     context,
@@ -172,6 +175,7 @@ def _train(
     out: Path,
     deadline: float | None,
     *,
+    start: Path | None,
     resumed: bool,
     output: CommandOutput,
 ) -> Ended:
@@ -180,8 +184,9 @@ def _train(
         torch.manual_seed(recipe.seed)
         network = make_network(recipe).to(processes.device)
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        run = Run(recipe, prepared.task, network, prepared.split, processes, checkpoints)
         last = checkpoints.latest() if resumed else None
+        started_from = start_from(network, start, prepared.split) if start is not None and last is None else ""
+        run = Run(recipe, prepared.task, network, prepared.split, processes, checkpoints, started_from)
         if last is not None:
             run.resume(last)
         if processes.any(run.done != processes.agree(float(run.done))):

@@ -15,14 +15,18 @@ from torch import Tensor, nn
 from correctors.hipct.artefact_loss import (
     ArtefactBatch,
     Crop,
+    Weighting,
     artefact_loss,
     evidence_of,
+    lost_share,
     near_metal,
     scene_of,
     stacked,
 )
 from correctors.hipct.best import INPUTS, PASSES, corrected
+from correctors.hipct.evidence import Evidence
 from correctors.hipct.examples import Example
+from correctors.hipct.scene import Restored
 from dicom_node.contracts import Units, Volume
 from dicom_node.errors import InputError
 from simulation.phantoms import make_pelvis
@@ -30,7 +34,7 @@ from simulation.projector import ParallelGeometry, ParallelProjector
 from training.anatomy import Anatomy
 from training.task import Draw, Picture, Tried
 from training.tasks.ct_slices import NearHipSlices
-from training.tasks.implanted_scenes import CORRECTOR_ANGLES, ImplantedScenes
+from training.tasks.implanted_scenes import CORRECTOR_ANGLES, ImplantedScenes, TwinScenes
 
 SHOWN_HU = (-200.0, 300.0)
 NEAR_PIXELS = 2
@@ -55,6 +59,8 @@ class ImplantArtefacts(NearHipSlices):
         near_metal_share: float = 0.6,
         again_from: int = 0,
         again_share: float = 0.5,
+        lesion_weight: float = 0.0,
+        balance: float = 0.0,
     ) -> None:
         """Choose sizes.
 
@@ -68,16 +74,21 @@ class ImplantArtefacts(NearHipSlices):
             again_from: number of the first example of the second pass: it is worth little before the first one is good.
             again_share: of the examples from there on that are of the second pass, which starts from the network's own
                 first result.
+            lesion_weight: of what becomes of lesions. Above 0 each example brings its twin without lesions.
+            balance: see `artefact_loss.Weighting`.
         """
         if side % 32 or crop % 32 or crop > side or min(side, crop) <= 0:
             raise ValueError("side and crop must be multiples of 32, and crop not larger than side")
-        if pixel_mm <= 0 or scenes_per_patient < 1 or scenes_per_slice < 0 or min(near_metal_share, again_share) < 0:
-            raise ValueError("pixel_mm and scenes_per_patient must be positive, shares not negative")
+        if pixel_mm <= 0 or scenes_per_patient < 1 or scenes_per_slice < 0:
+            raise ValueError("pixel_mm and scenes_per_patient must be positive, scenes_per_slice not negative")
+        if min(near_metal_share, again_share, lesion_weight, balance) < 0:
+            raise ValueError("shares and weights must not be negative")
         super().__init__(side, pixel_mm)
         self._crop = crop
         self._each, self._per_slice = scenes_per_patient, scenes_per_slice
         self._again_from = again_from
         self._near_share, self._again_share = near_metal_share, again_share
+        self._weighting = Weighting(lesion_weight, balance)
         self._device = torch.device("cpu")
 
     def procedural(self, seed: int) -> Mapping[str, NDArray[Any]]:
@@ -100,18 +111,22 @@ class ImplantArtefacts(NearHipSlices):
         if not any(len(a.arrays["sites_mm"]) for a in training):
             raise InputError("no metal can be placed in the training patients: none has a hip on the grid")
         self._device = device
-        self._scenes = ImplantedScenes(self._side, self._pixel_mm, seed, device)
+        twins = self._weighting.lesions > 0
+        self._scenes = ImplantedScenes(self._side, self._pixel_mm, seed, device, twins=twins)
         self._projector = ParallelProjector(ParallelGeometry(self._side, self._pixel_mm, CORRECTOR_ANGLES), str(device))
 
     def batch(self, draws: Sequence[Draw]) -> ArtefactBatch:
-        """Crops of scenes, mirrored and turned at random."""
-        examples = [self._scene(draw) for draw in draws]
+        """Crops of scenes, mirrored and turned at random; all their twins follow."""
+        scenes = [self._scene(draw) for draw in draws]
+        examples = [scene.with_lesions for scene in scenes]
         crops = [self._crop_of(example, draw) for example, draw in zip(examples, draws, strict=True)]
-        return stacked(examples, crops, self._device)
+        if not self._weighting.lesions:
+            return stacked(examples, crops, self._device)
+        return stacked(examples + [scene.without for scene in scenes], crops * 2, self._device, twins=True)
 
     def loss(self, network: nn.Module, batch: ArtefactBatch) -> Tensor:
         """See `artefact_loss`."""
-        return artefact_loss(network, batch, self._projector)
+        return artefact_loss(network, batch, self._projector, self._weighting)
 
     def trial(self, network: nn.Module, draws: Sequence[Draw]) -> Tried:
         """Root mean square of what is left of the artefact, against the same acquisition without metal [HU].
@@ -122,13 +137,15 @@ class ImplantArtefacts(NearHipSlices):
         sums: dict[str, list[float]] = {}
         pictures = []
         for number, draw in enumerate(draws):
-            example = self._scene(draw)
-            evidence = evidence_of([example], self._device)
-            scene = scene_of(evidence, self._projector)
-            with torch.no_grad():
-                results = {
-                    f"network{passes}": corrected(network, scene, evidence, passes) for passes in range(1, PASSES + 1)
-                }
+            twins = self._scene(draw)
+            example = twins.with_lesions
+            evidence, results = self._tried(network, example)
+            if self._weighting.lesions:
+                other = self._tried(network, twins.without)[1][f"network{PASSES}"]
+                response = results[f"network{PASSES}"].images - other.images
+                lesions = torch.from_numpy((example.wanted - twins.without.wanted)[None]).to(response)
+                judged = torch.from_numpy(np.maximum(example.share, twins.without.share)[None] < _METAL).to(response)
+                sums.setdefault("lesions_lost", []).append(float(lost_share(response, lesions, judged)))
             images = {
                 "uncorrected": evidence.slices,
                 "estimate": evidence.base,
@@ -152,15 +169,23 @@ class ImplantArtefacts(NearHipSlices):
             )
         ]
         figures = {name: float(np.mean(values)) for name, values in sums.items()}
-        return Tried(float(np.mean(gains)), figures, tuple(pictures))
+        return Tried(float(np.mean(gains)) - figures.get("lesions_lost", 0.0), figures, tuple(pictures))
+
+    def _tried(self, network: nn.Module, example: Example) -> tuple[Evidence, Mapping[str, Restored]]:
+        """What the network sees, and its results by number of passes."""
+        evidence = evidence_of([example], self._device)
+        scene = scene_of(evidence, self._projector)
+        with torch.no_grad():
+            results = {f"network{n}": corrected(network, scene, evidence, n) for n in range(1, PASSES + 1)}
+        return evidence, results
 
     def conventions(self) -> Mapping[str, Any]:
         """What the network's images are."""
         return dict(INPUTS)
 
-    def _scene(self, draw: Draw) -> Example:
+    def _scene(self, draw: Draw) -> TwinScenes:
         count = self._each + self._per_slice * draw.anatomy.frames
-        return self._scenes.scene(draw.anatomy, int(draw.rng.integers(count)))
+        return self._scenes.twin_scenes(draw.anatomy, int(draw.rng.integers(count)))
 
     def _crop_of(self, example: Example, draw: Draw) -> Crop:
         rng = draw.rng

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 import numpy as np
@@ -29,8 +30,8 @@ CORRECTOR_ANGLES = 480
 """Angles over 180 degrees; not the same, for no scanner has the angles of the corrector."""
 _MOST_TRIES = 8
 _FEWEST_METAL_VOXELS = 20
-_SCALES = (0.92, 1.08)
-"""Of the whole patient: another one's size."""
+_SCALES = (0.76, 1.16)
+"""Of the whole patient: another one's size, and finer pixels than the prepared ones."""
 _ZOOMS = (0.85, 1.15)
 """Of the pixels: another field of view."""
 _BODY_MARGIN = 6
@@ -39,8 +40,8 @@ _STEM_MM = (-70.0, 18.0)
 _ONE_SIDE_SHARE = 0.6
 _FAN_SHARE = 0.5
 _BAR_SHARE, _ONE_MATERIAL_SHARE = 0.3, 0.3
-_LESIONS = 1.5
-"""Mean number of low-contrast lesions in a slice."""
+_LESIONS, _TWIN_LESIONS = 1.5, 6.0
+"""Mean number of low-contrast lesions in a slice; more where what becomes of them is learnt."""
 
 
 def projectors(side: int, device: torch.device) -> Projectors:
@@ -53,10 +54,19 @@ def projectors(side: int, device: torch.device) -> Projectors:
 
 
 @dataclass(frozen=True, eq=False)
+class TwinScenes:
+    """One scan of one slice, noise and all, with lesions in it and without."""
+
+    with_lesions: Example
+    without: Example
+
+
+@dataclass(frozen=True, eq=False)
 class _Placed:
-    """A slice with implants: (y, x) [HU], shares by material, and pixel size [mm]."""
+    """A slice with implants, with lesions and without: (y, x) [HU], shares by material, and pixel size [mm]."""
 
     tissue_hu: FloatArray
+    without_hu: FloatArray
     shares: dict[Material, FloatArray]
     pixel_mm: float
 
@@ -64,7 +74,7 @@ class _Placed:
 class ImplantedScenes:
     """Scene number n of a patient is the same wherever it is made."""
 
-    def __init__(self, side: int, pixel_mm: float, seed: int, device: torch.device) -> None:
+    def __init__(self, side: int, pixel_mm: float, seed: int, device: torch.device, *, twins: bool = False) -> None:
         """Nothing is made yet.
 
         Args:
@@ -72,10 +82,12 @@ class ImplantedScenes:
             pixel_mm: their pixel size [mm].
             seed: of everything drawn.
             device: where scans are simulated.
+            twins: whether `twin_scenes` will be asked for: there are more lesions then.
         """
         self._side, self._pixel_mm, self._seed = side, pixel_mm, seed
+        self._twins, self._lesions = twins, _TWIN_LESIONS if twins else _LESIONS
         self._projectors = projectors(side, device)
-        self._made: dict[tuple[str, int], Example] = {}
+        self._made: dict[tuple[str, int], TwinScenes] = {}
 
     def scene(self, anatomy: Anatomy, number: int) -> Example:
         """A scene of a patient, kept from the first time on.
@@ -83,29 +95,39 @@ class ImplantedScenes:
         Raises:
             ValueError: no implant can be placed in the patient's slices.
         """
+        return self.twin_scenes(anatomy, number).with_lesions
+
+    def twin_scenes(self, anatomy: Anatomy, number: int) -> TwinScenes:
+        """A scene of a patient and its twin; the same one twice where no twins are made.
+
+        Raises:
+            ValueError: as `scene`.
+        """
         key = anatomy.digest, number
         if key not in self._made:
             self._made[key] = self._make(anatomy, np.random.default_rng([self._seed, int(key[0][:12], 16), number]))
         return self._made[key]
 
-    def _make(self, anatomy: Anatomy, rng: np.random.Generator) -> Example:
+    def _make(self, anatomy: Anatomy, rng: np.random.Generator) -> TwinScenes:
         for _ in range(_MOST_TRIES):
             placed = self._placed(anatomy, rng)
             acquisition, window = random_acquisition(rng), random_window(rng)
             fan, seed = bool(rng.random() < _FAN_SHARE), int(rng.integers(2**31))
             if placed is None:
                 continue
-            made = make_example(
-                placed.tissue_hu,
-                placed.shares,
+            scan = partial(
+                make_example,
+                implants=placed.shares,
                 projectors=self._projectors.resized(placed.pixel_mm),
                 acquisition=acquisition,
                 window=window,
                 fan=fan,
                 seed=seed,
             )
-            if made is not None:
-                return made
+            made = scan(placed.tissue_hu)
+            twin = scan(placed.without_hu) if self._twins and made is not None else made
+            if made is not None and twin is not None:
+                return TwinScenes(made, twin)
         raise ValueError(f"series {anatomy.series}: no implant could be placed in its slices")
 
     def _placed(self, anatomy: Anatomy, rng: np.random.Generator) -> _Placed | None:
@@ -129,8 +151,8 @@ class ImplantedScenes:
         filled = np.sum([share[0] for share in shares.values()], axis=0)
         if int((filled > 0.5).sum()) < _FEWEST_METAL_VOXELS:
             return None
-        tissue = random_lesions(tissue, filled > 0, pixel_mm, rng, mean_count=_LESIONS).hu
-        return _Placed(tissue, {material: share[0] for material, share in shares.items()}, pixel_mm)
+        lesions = random_lesions(tissue, filled > 0, pixel_mm, rng, mean_count=self._lesions).hu
+        return _Placed(lesions, tissue, {material: share[0] for material, share in shares.items()}, pixel_mm)
 
 
 def _implant(site: HipSite, rng: np.random.Generator) -> HipImplant:
