@@ -24,8 +24,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="DIR", help="Folder of the run; default: out/RECIPE-NAME.")
     parser.add_argument("--max-minutes", type=float, metavar="M", help="Stop after M minutes with the best weights.")
     parser.add_argument("--resume", action="store_true", help="Go on with the run in the folder.")
+    # Not `--start`: torchrun takes that for an abbreviation of its own options.
     parser.add_argument(
-        "--start", type=Path, metavar="PACKAGE", help="Begin the run from the weights of a package, not at random."
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="PACKAGE",
+        help="Begin the run from the weights of a package, not at random.",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto).")
     parser.add_argument("--pack", type=Path, metavar="FILE", help="Only prepare the data and pack them into one file.")

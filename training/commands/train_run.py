@@ -53,7 +53,7 @@ def run(context: CommandContext, arguments: argparse.Namespace, output: CommandO
     make_network(recipe)  # what cannot be made is told before the data are read
     with terminated_as_interrupted(), joined(arguments.device) as processes:
         if arguments.start is not None and arguments.search is not None:
-            raise RequestError("--start goes with a run, not with --search")
+            raise RequestError("--from goes with a run, not with --search")
         alone = arguments.pack is not None or arguments.trial is not None or arguments.search is not None
         if alone and processes.count > 1:
             raise RequestError("--pack, --trial and --search run in one process: call them without torchrun")
