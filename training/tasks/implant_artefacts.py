@@ -82,7 +82,7 @@ class ImplantArtefacts(NearHipSlices):
         if pixel_mm <= 0 or scenes_per_patient < 1 or scenes_per_slice < 0:
             raise ValueError("pixel_mm and scenes_per_patient must be positive, scenes_per_slice not negative")
         if min(near_metal_share, again_share, lesion_weight, balance) < 0:
-            raise ValueError("shares and weights must not be negative")
+            raise ValueError("shares and weights must be 0 or more")
         super().__init__(side, pixel_mm)
         self._crop = crop
         self._each, self._per_slice = scenes_per_patient, scenes_per_slice

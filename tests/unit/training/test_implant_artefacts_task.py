@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from correctors.hipct.artefact_loss import LOST_TWICE, Weighting, artefact_loss, lost_share
 from correctors.hipct.artefact_network import ArtefactUnet
 from correctors.hipct.evidence import CHANNELS
 from correctors.hipct.examples import Example
@@ -107,7 +108,55 @@ def test_patients_without_a_hip_are_refused() -> None:
         task().begin([Anatomy("a", "a", "real", arrays)], CPU, 1)
 
 
-@pytest.mark.parametrize("wrong", [{"side": 100}, {"crop": 480}, {"pixel_mm": 0.0}, {"again_share": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"side": 100}, {"crop": 480}, {"pixel_mm": 0.0}, {"again_share": -0.1}, {"balance": -1.0}]
+)
 def test_sizes_without_meaning_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"must be"):
         ImplantArtefacts(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_twin_is_the_same_scan_without_lesions() -> None:
+    scenes = task(lesion_weight=0.1)._scenes
+    lesions = 0.0
+    for number in range(3):
+        twins = scenes.twin_scenes(patient(), number)
+        one, other = twins.with_lesions, twins.without
+        assert np.array_equal(one.share, other.share)
+        made = (one.wanted.astype(float) - other.wanted)[one.share == 0]
+        assert np.abs(made).max() < 130  # lesions are 20 to 60 HU, two may touch; noise is the same in both
+        lesions += float(np.square(made).sum())
+    assert lesions > 0
+
+
+def test_losing_lesions_costs() -> None:
+    plain, weighted = task(), task(lesion_weight=10.0)
+    assert not plain.batch([draw(1)]).twins
+    batch = weighted.batch([draw(1), draw(2)])
+    assert batch.twins and batch.crops[:2] == batch.crops[2:] and len(batch.wanted) == 4
+    net = network(fresh=False)
+    with torch.no_grad():
+        assert float(weighted.loss(net, batch)) > float(plain.loss(net, batch))
+    tried = weighted.trial(network(fresh=True), [draw(1), draw(2)])
+    assert 0 < tried.figures["lesions_lost"] < 2
+    assert tried.score == pytest.approx(-tried.figures["lesions_lost"])
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 1.0])
+def test_the_share_of_a_lesion_that_is_lost(kept: float) -> None:
+    lesion = torch.zeros(2, 20, 20)
+    lesion[0, 5:12, 5:12] = 40.0  # the second pair has none, and is not counted
+    lost = float(lost_share(kept * lesion, lesion, torch.ones_like(lesion)))
+    energy = (1 - kept) ** 2
+    assert lost == pytest.approx(energy / (1 + energy / LOST_TWICE))
+
+
+def test_balance_weighs_slices_with_a_weak_artefact_more() -> None:
+    made, net = task(), network(fresh=True)
+    parts = []
+    for balance in (0.0, 1.0):
+        weighting = Weighting(0.0, balance)
+        with torch.no_grad():
+            losses = [float(artefact_loss(net, made.batch([draw(n)]), made._projector, weighting)) for n in range(6)]
+        parts.append(np.std(losses) / np.mean(losses))
+    assert parts[1] < parts[0]

@@ -12,12 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 import small_task
+import torch
+import yaml
+from run_case import prepared
+from safetensors.torch import load_file
 
 from dicom_node.compose.command_context import NodeCommandContext
 from dicom_node.contracts import Geometry, Units, Volume
 from dicom_node.errors import InputError, RequestError
 from training.commands import train
 from training.commands.train_run import run
+from training.making import start_from
 from training.recipe import read_recipe
 
 
@@ -179,3 +184,36 @@ def test_a_search_keeps_the_best_recipe_and_goes_on_where_it_ended(recipe: Path,
     best = read_recipe(out / "best.yaml")
     assert best.fit.learning_rate == again["values"]["fit.learning_rate"]
     assert best.fit.steps == searched.fit.steps
+
+
+def test_a_run_can_begin_with_the_weights_of_another(recipe: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    told = called("hipct", "--recipe", recipe, "--out", first, "--set", "fit.steps=40").documents[0]
+    # With a rate next to nothing the weights stay what they began as.
+    still = ("--set", "fit.steps=4", "fit.learning_rate=1e-12")
+    called("hipct", "--recipe", recipe, "--out", second, *still, "--from", first / "package")
+    begun, ended = (load_file(out / "package" / "model.safetensors") for out in (first, second))
+    assert all(torch.allclose(begun[name].float(), ended[name].float(), atol=2e-3) for name in begun)
+    description = yaml.safe_load((second / "package" / "model.yaml").read_text())
+    assert description["started_from"] == told["sha256"]
+    assert told["sha256"] in (second / "package" / "MODEL_CARD.md").read_text()
+    again = called("hipct", "--recipe", recipe, "--out", second, *still, "--resume").documents[0]
+    assert yaml.safe_load((second / "package" / "model.yaml").read_text())["started_from"] == told["sha256"]
+    assert again["steps"] == 4
+
+
+def test_a_run_does_not_begin_with_weights_that_saw_those_it_is_judged_on(recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    called("hipct", "--recipe", recipe, "--out", out)
+    with pytest.raises(InputError, match="not the weights of SmallNet"):
+        called("hipct", "--recipe", recipe, "--out", tmp_path / "x", "--from", tmp_path)
+    with pytest.raises(RequestError, match="--from goes with a run"):
+        called("hipct", "--recipe", recipe, "--out", tmp_path / "y", "--from", out / "package", "--search", "2")
+    split = prepared(small_task.recipe())[1]
+    description = out / "package" / "model.yaml"
+    document = yaml.safe_load(description.read_text())
+    document["training_data"]["training"]["series"] = [split.test[0].series]
+    description.write_text(yaml.safe_dump(document))
+    network = small_task.SmallNet(**document["architecture"]["arguments"])
+    with pytest.raises(InputError, match="1 series that this run keeps for judging"):
+        start_from(network, out / "package", split)
