@@ -22,6 +22,7 @@ from torch.nn import functional
 from correctors.common.weights import load_network
 from correctors.hipct.artefact_network import ArtefactUnet
 from correctors.hipct.coarse import HalfResolution
+from correctors.hipct.doubt import doubtful
 from correctors.hipct.evidence import METAL_FROM, SCALE_HU, Evidence, gather, look_again
 from correctors.hipct.grain import UNKNOWN_HU, distance_mm, noise_level, with_grain
 from correctors.hipct.scene import Restored, Scene
@@ -78,8 +79,10 @@ class Best:
         """
         evidence = gather(scene, self._half.of(scene.projector))
         restored = corrected(self.network, scene, evidence)
+        left = doubtful(scene, restored)
         away = distance_mm(scene.shadow, scene.pixel_mm)
-        return replace(restored, images=with_grain(restored.images, evidence.estimate, away, self._noise_hu))
+        images = with_grain(restored.images, evidence.estimate, away, self._noise_hu)
+        return replace(restored, images=images, doubtful=left)
 
 
 def corrected(network: nn.Module, scene: Scene, evidence: Evidence, passes: int = PASSES) -> Restored:

@@ -107,7 +107,7 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
 
 @dataclass(frozen=True, eq=False)
 class _Done:
-    """One corrected slice: (y, x) [HU], its metal, and whether it was kept as it was because correction did harm."""
+    """One corrected slice: (y, x) [HU], its metal, and whether it was kept as it was because correction did no good."""
 
     pixels: FloatArray
     metal: BoolArray
@@ -218,7 +218,7 @@ class HipCt:
         if len(harmful) == len(found.slices):
             return Correction(
                 changed=False,
-                reason=f"metal was found in {len(harmful)} slices, but no correction made their soft tissue better",
+                reason=f"metal was found in {len(harmful)} slices, but no correction would surely make them better",
             )
         change = pixels - volume.pixels
         count = range(volume.pixels.shape[0])
@@ -281,7 +281,8 @@ class HipCt:
             region = harm.judged_region(original, one, found.metal[z], pixel_mm)
             before = harm.streak_level(original, region, pixel_mm)
             worse = harm.is_harm(before, harm.streak_level(one, region, pixel_mm))
-            done.append(_Done(original, found.metal[z], True) if worse else _Done(one, kept, False))
+            stays = worse or number in restored.doubtful
+            done.append(_Done(original, found.metal[z], True) if stays else _Done(one, kept, False))
         return done
 
     def _projector_for(self, side: int, pixel_mm: float) -> ParallelProjector:

@@ -26,7 +26,7 @@ class Kept:
     """Slices with metal that need a word; indices from 0.
 
     Attributes:
-        harmful: kept unchanged because the correction made them worse.
+        harmful: kept unchanged because the correction made them worse, or would have gained nothing for certain.
         cut: kept unchanged because the field of view cuts the patient there.
         starved: corrected, but the dark bands of starved rays hold no measured anatomy.
     """
@@ -57,7 +57,7 @@ def warnings_of(found: Segmentation, kept: Kept) -> tuple[str, ...]:
     if kept.harmful:
         sentences.append(
             f"slice(s) {_numbers(kept.harmful)} hold metal but were kept unchanged: the correction would have added "
-            "streaks"
+            "streaks, or hardly anything was to be gained"
         )
     if kept.cut:
         sentences.append(

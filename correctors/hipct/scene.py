@@ -95,10 +95,12 @@ class Restored:
     Attributes:
         images: (batch, y, x) [HU], metal not put back.
         metal: bool (batch, y, x), voxels whose own values are to stay.
+        doubtful: slices that had better stay as they are, by number in the batch.
     """
 
     images: Tensor
     metal: Tensor
+    doubtful: frozenset[int] = frozenset()
 
 
 def make_scene(
