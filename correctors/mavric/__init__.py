@@ -1,0 +1,1 @@
+"""Dual-polarity MAVRIC: off-resonance near metal found from spectral bins of both readout polarities, and undone."""
