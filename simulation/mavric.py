@@ -51,10 +51,13 @@ class Bins:
 
     def profiles(self, off_resonance_hz: Tensor) -> Tensor:
         """What part of the signal each bin excites: (bin, ...), 0 to 1, for off-resonance (...) [Hz]."""
-        centres = torch.tensor(self.centres_hz, device=off_resonance_hz.device, dtype=off_resonance_hz.dtype)
-        away = off_resonance_hz - centres.view(-1, *(1,) * off_resonance_hz.ndim)
-        profiles = torch.exp(-0.5 * (away * (FWHM_PER_SIGMA / self.fwhm_hz)).square())
-        return torch.where(profiles < PROFILE_FROM, 0.0, profiles)
+        return torch.stack([self.profile(number, off_resonance_hz) for number in range(self.count)])
+
+    def profile(self, number: int, off_resonance_hz: Tensor) -> Tensor:
+        """What part of the signal one bin excites, 0 to 1, of the shape of the off-resonance [Hz]."""
+        away = off_resonance_hz - self.centres_hz[number]
+        profile = torch.exp(-0.5 * (away * (FWHM_PER_SIGMA / self.fwhm_hz)).square())
+        return torch.where(profile < PROFILE_FROM, 0.0, profile)
 
     @property
     def reach_hz(self) -> float:
@@ -150,7 +153,7 @@ def _bin(
     mismatch: Mismatch | None,
 ) -> Tensor:
     bins = acquisition.bins
-    excited = signal * bins.profiles(off_resonance_hz)[number]
+    excited = signal * bins.profile(number, off_resonance_hz)
     shift = polarity * shift_px(off_resonance_hz, bins.centres_hz[number], acquisition.bandwidth_hz_px)
     # What is not excited must not widen the field of view.
     shift = torch.where(excited != 0, shift, 0.0)

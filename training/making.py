@@ -8,10 +8,9 @@ from typing import Any, cast
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from correctors.common.weights import DESCRIPTION, TENSORS, package_digest
+from correctors.common.weights import DESCRIPTION, package_digest, read_tensors
 from dicom_node.errors import InputError, RequestError
 from training.anatomy import Split
 from training.recipe import Made, Recipe
@@ -47,8 +46,7 @@ def start_from(network: nn.Module, package: Path, split: Split) -> str:
     try:
         document = yaml.safe_load((package / DESCRIPTION).read_text(encoding="utf-8"))
         learnt_from = set(document["training_data"]["training"]["series"])
-        tensors = load_file(package / TENSORS)
-        network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
+        network.load_state_dict(read_tensors(package))
         digest = package_digest(package)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError, yaml.YAMLError) as error:
         raise InputError(

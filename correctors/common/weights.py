@@ -12,7 +12,7 @@ import torch
 import yaml
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from dicom_node.errors import WeightsError
 
@@ -44,6 +44,15 @@ def package_digest(package: Path) -> str:
     return hashlib.sha256((package / TENSORS).read_bytes()).hexdigest()
 
 
+def read_tensors(package: Path) -> dict[str, Tensor]:
+    """A package's tensors, in single precision whatever the precision on disk.
+
+    Raises:
+        OSError, SafetensorError: they cannot be read.
+    """
+    return {n: t.float() if t.is_floating_point() else t for n, t in load_file(package / TENSORS).items()}
+
+
 def load_network(package: Path, networks: Mapping[str, type[nn.Module]], device: str) -> LoadedWeights:
     """Build a package's network and load its weights.
 
@@ -66,8 +75,7 @@ def load_network(package: Path, networks: Mapping[str, type[nn.Module]], device:
         raise WeightsError(f"{path}: the architecture is {name!r}, but this method takes {', '.join(sorted(networks))}")
     try:
         network = networks[name](**arguments)
-        tensors = load_file(package / TENSORS)
-        network.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()})
+        network.load_state_dict(read_tensors(package))
     except (OSError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         said = str(error).splitlines()[-1].strip() if str(error) else type(error).__name__
         raise WeightsError(f"{path}: the weights do not fit {name} with its arguments: {said}") from error

@@ -150,7 +150,7 @@ PLAIN = Weighting()
 def artefact_loss(
     network: nn.Module, batch: ArtefactBatch, projector: ParallelProjector, weighting: Weighting = PLAIN
 ) -> Tensor:
-    """Mean over the examples of `_losses`; for those of the second pass the first is run without gradient.
+    """Error and metal outline, mean over the examples; for those of the second pass the first runs without gradient.
 
     Args:
         network: maps (batch, channel, y, x) to (batch, 2, y, x): change [kHU] and the metal's logit.

@@ -57,7 +57,8 @@ def unwarped(
         bins: what they are.
         splat: how the images are read between their pixels.
     """
-    stretch = _slope(off_resonance_hz) / bandwidth_hz_px
+    (slope,) = torch.gradient(off_resonance_hz, dim=-1)
+    stretch = slope / bandwidth_hz_px
     centres = torch.tensor(bins.centres_hz, dtype=plus.dtype, device=plus.device)
     shift = shift_px(off_resonance_hz, centres.view(-1, 1, 1, 1), bandwidth_hz_px)
     weights = [(1 + sign * stretch).clamp(LEAST_WEIGHT, 1.0) for sign in (1, -1)]
@@ -66,12 +67,3 @@ def unwarped(
         for image, sign in ((plus, 1), (minus, -1))
     ]
     return Unwarped(images[0], images[1], weights[0] / (weights[0] + weights[1]))
-
-
-def _slope(values: Tensor) -> Tensor:
-    """Central difference along the last axis, one-sided at its ends."""
-    slopes = torch.empty_like(values)
-    slopes[..., 1:-1] = (values[..., 2:] - values[..., :-2]) / 2
-    slopes[..., 0] = values[..., 1] - values[..., 0]
-    slopes[..., -1] = values[..., -1] - values[..., -2]
-    return slopes

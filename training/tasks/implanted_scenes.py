@@ -89,19 +89,11 @@ class ImplantedScenes:
         self._projectors = projectors(side, device)
         self._made: dict[tuple[str, int], TwinScenes] = {}
 
-    def scene(self, anatomy: Anatomy, number: int) -> Example:
-        """A scene of a patient, kept from the first time on.
+    def twin_scenes(self, anatomy: Anatomy, number: int) -> TwinScenes:
+        """A scene of a patient and its twin, kept from the first time on; the same one twice where no twins are made.
 
         Raises:
             ValueError: no implant can be placed in the patient's slices.
-        """
-        return self.twin_scenes(anatomy, number).with_lesions
-
-    def twin_scenes(self, anatomy: Anatomy, number: int) -> TwinScenes:
-        """A scene of a patient and its twin; the same one twice where no twins are made.
-
-        Raises:
-            ValueError: as `scene`.
         """
         key = anatomy.digest, number
         if key not in self._made:

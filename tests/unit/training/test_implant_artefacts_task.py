@@ -54,16 +54,16 @@ def same(one: Example, other: Example) -> bool:
 
 def test_a_scene_is_the_same_whenever_it_is_made() -> None:
     first, second = task(), task()
-    late = [second._scenes.scene(patient(), number) for number in (2, 0)]
-    early = [first._scenes.scene(patient(), number) for number in (0, 1, 2)]
+    late = [second._scenes.twin_scenes(patient(), number).with_lesions for number in (2, 0)]
+    early = [first._scenes.twin_scenes(patient(), number).with_lesions for number in (0, 1, 2)]
     assert same(early[0], late[1]) and same(early[2], late[0])
     assert not same(early[0], early[1])
-    assert first._scenes.scene(patient(), 0) is early[0]
+    assert first._scenes.twin_scenes(patient(), 0).with_lesions is early[0]
 
 
 def test_scenes_hold_metal_and_what_is_wanted_lacks_its_streaks() -> None:
     for number in range(3):
-        one = task()._scenes.scene(patient(), number)
+        one = task()._scenes.twin_scenes(patient(), number).with_lesions
         assert one.metal.any()
         far = one.away > 40
         assert np.abs(one.slices.astype(float) - one.wanted)[far].mean() > 1.0
