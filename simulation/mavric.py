@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from simulation import readout
-from simulation.off_resonance import shift_px
+from simulation.off_resonance import Splat, shift_px, splatted
 
 FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 PROFILE_FROM = 0.01
@@ -115,6 +115,7 @@ def acquire(
     acquisition: MavricAcquisition,
     generator: torch.Generator,
     mismatch: Mismatch | None = None,
+    splat: Splat = Splat.EXACT,
 ) -> SpectralBins:
     """Image every bin with both polarities; the readout is the last axis.
 
@@ -124,6 +125,7 @@ def acquire(
         acquisition: how.
         generator: source of the noise.
         mismatch: of the negative polarity, on the grid of the spins; None for none.
+        splat: how signal is moved; `SINC` is for training, where thousands of slices are made.
 
     Returns:
         The images, (bin, ..., y, x).
@@ -132,7 +134,7 @@ def acquire(
     for polarity in (PLUS, MINUS):
         own = mismatch if polarity == MINUS else None
         numbers = range(acquisition.bins.count)
-        clean = torch.stack([_bin(signal, off_resonance_hz, acquisition, n, polarity, own) for n in numbers])
+        clean = torch.stack([_bin(signal, off_resonance_hz, acquisition, n, polarity, own, splat) for n in numbers])
         noise = acquisition.noise * torch.randn((2, *clean.shape), generator=generator).to(clean.device)
         polarities.append(torch.hypot(clean + noise[0], noise[1]))
     return SpectralBins(*polarities)
@@ -151,6 +153,7 @@ def _bin(
     number: int,
     polarity: int,
     mismatch: Mismatch | None,
+    splat: Splat,
 ) -> Tensor:
     bins = acquisition.bins
     excited = signal * bins.profile(number, off_resonance_hz)
@@ -159,16 +162,20 @@ def _bin(
     shift = torch.where(excited != 0, shift, 0.0)
     if mismatch is not None:
         excited, shift = excited * mismatch.gain, shift + mismatch.shift_px
-    return _placed(excited, shift)
+    return _placed(excited, shift, splat)
 
 
-def _placed(spins: Tensor, shift: Tensor) -> Tensor:
+def _placed(spins: Tensor, shift: Tensor, splat: Splat = Splat.EXACT) -> Tensor:
     """Image of spins that lie `FINE` to a pixel; signal that leaves the field of view is lost, and does not fold."""
     n_pixels = spins.shape[-1] // FINE
     margin = int(float(shift.abs().max())) + _MARGIN_PX
     own = (torch.arange(spins.shape[-1], device=spins.device, dtype=spins.dtype) - (FINE - 1) / 2) / FINE
-    positions = (own + margin + shift).expand(spins.shape)
-    lines = readout.spread(
-        spins.reshape(-1, spins.shape[-1]), positions.reshape(-1, spins.shape[-1]), n_pixels + 2 * margin
-    )
+    positions = (own + margin + shift).expand(spins.shape).reshape(-1, spins.shape[-1])
+    each = spins.reshape(-1, spins.shape[-1])
+    if splat is Splat.EXACT:
+        lines = readout.spread(each, positions, n_pixels + 2 * margin)
+    else:
+        line, spin = torch.nonzero(each, as_tuple=True)
+        shape = (len(each), n_pixels + 2 * margin)
+        lines = splatted(each[line, spin], line, positions[line, spin], shape, splat)
     return lines[:, margin : margin + n_pixels].reshape(*spins.shape[:-1], n_pixels) / FINE

@@ -91,6 +91,27 @@ def moved_back(image: Tensor, shift: Tensor, splat: Splat = Splat.LINEAR, *, dim
     return out.reshape(image.shape).movedim(-1, dim)
 
 
+def splatted(signal: Tensor, line: Tensor, positions: Tensor, shape: tuple[int, int], splat: Splat) -> Tensor:
+    """Spins anywhere on lines, each put where it lands: for few spins of many.
+
+    Args:
+        signal: of each spin, real or complex, (spin,).
+        line: which line each is of, integers (spin,).
+        positions: where each lands on it [pixels], (spin,).
+        shape: number of lines, and pixels of each.
+        splat: `SINC` or `LINEAR`.
+
+    Returns:
+        Of that shape; periodic along the lines.
+    """
+    if splat is Splat.EXACT:
+        raise ValueError("the exact sum takes whole lines: see `simulation.readout`")
+    out = signal.new_zeros(shape[0] * shape[1])
+    for place, weight in _taps(positions, shape[1], splat):
+        out = out.scatter_add(0, line * shape[1] + place, signal * weight)
+    return out.reshape(shape)
+
+
 def _lines(image: Tensor, shift: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     if shift.is_complex():
         raise ValueError("a shift is real")

@@ -10,6 +10,7 @@ import numpy as np
 from dicom_node.contracts import FloatArray, Units
 from training import excess
 from training.lesions import LesionTwin, both_or_neither, lesion_figures
+from training.methods import UNCORRECTED
 from training.subject import Scale, SimulatedCase
 
 Frames = Sequence[tuple[int, int]]
@@ -26,7 +27,7 @@ def floored(
         role: which is judged.
         scale: of the role; only CT numbers have floors that can be judged.
         frames: judged slices.
-        images: all planes (plane, y, x) by method.
+        images: all planes (plane, y, x) by method, `uncorrected` among them.
 
     Returns:
         RMSE and streak amplitude of the floor, and by method the figures that could be measured.
@@ -34,9 +35,11 @@ def floored(
     if role not in case.floor or scale.units is not Units.HU:
         return {}, {name: {} for name in images}
     planes, places = [frame for frame, _ in frames], [z for _, z in frames]
-    artefact, truth = case.artefact[role], case.truth[role]
+    truth = case.truth[role]
     judged = excess.judged_case(
-        *(_planes(one.pixels)[planes] for one in (truth, case.floor[role], artefact)),
+        _planes(truth.pixels)[planes],
+        _planes(case.floor[role].pixels)[planes],
+        images[UNCORRECTED][planes],
         measured=~case.excluded[role][places],
         window=scale.judged,
         pixel_mm=float(np.mean(truth.geometry.pixel_spacing_mm)),
@@ -65,16 +68,16 @@ def lesions(
         twin: without.
         role: which is judged.
         frames: judged slices.
-        images: all planes (plane, y, x) by method.
-        without: the same of the twin.
+        images: all planes (plane, y, x) by method, `uncorrected` among them.
+        without: the same of the twin; what was not made of the twin is not judged.
 
     Returns:
         By method, the figures that could be measured.
     """
-    given, given_without = (_planes(one.artefact[role].pixels) for one in (case, twin))
+    given, given_without = images[UNCORRECTED], without[UNCORRECTED]
     true, true_without = (_planes(one.truth[role].pixels) for one in (case, twin))
     found: dict[str, dict[str, float]] = {}
-    for name in images:
+    for name in without:
         kept = both_or_neither(
             [(images[name][f], without[name][f]) for f, _ in frames], [(given[f], given_without[f]) for f, _ in frames]
         )

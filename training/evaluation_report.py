@@ -7,13 +7,16 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 
 from dicom_node.contracts import CorrectorSpec
-from training.evaluation import CaseResult, Evaluation
+from training.case_result import CaseResult
+from training.evaluation import Evaluation
 from training.excess import FAR_MM, NEAR_MM, TAIL
-from training.figure_kinds import FIGURES, FigureKind
+from training.figure_kinds import FIGURES, FigureKind, Group
 from training.metrics import MOST_DB
 from training.statistics import DRAWS, LEVEL, Difference, RankTests, Summary
 from training.subject import Scale
 
+RATIO_HEADINGS = ("method", "NRMSE near, ratio ↓", "cases lower near ↑", "NRMSE far, ratio ↓", "SSIM gap closed near ↑")
+_COUNTED = "A figure counts the cases in which every method has it."
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-image")
 SIGNIFICANT = 0.05
 KINDS = {
@@ -82,6 +85,7 @@ def document(
             }
             for method in evaluation.methods
         ],
+        "references": list(evaluation.references),
         "summary": {
             role: {name: {figure: asdict(one) for figure, one in own.items()} for name, own in methods.items()}
             for role, methods in evaluation.summaries.items()
@@ -93,6 +97,10 @@ def document(
         "rank_tests": {
             role: {figure: None if tests is None else _ranks(tests) for figure, tests in own.items()}
             for role, own in evaluation.rank_tests.items()
+        },
+        "baseline": evaluation.baseline,
+        "ratios": {
+            role: {name: asdict(one) for name, one in own.items()} for role, own in evaluation.ratios.items() if own
         },
         "cases": [_case(case) for case in evaluation.cases],
         "left_out": [asdict(one) for one in evaluation.left_out],
@@ -118,13 +126,17 @@ def markdown(
         + ").",
         _table(["method", "s per slice", "device", "cases left uncorrected", "weights SHA-256"], _methods(evaluation)),
     ]
+    if evaluation.references:
+        parts.append(f"No methods, but what none could make, for comparison: {', '.join(evaluation.references)}.")
     for role, scale in scales.items():
         parts += [f"## Role `{role}`", _how(scale)]
         groups = figure_groups(evaluation, role)
         for figures in groups:
-            if figures[0].floored:
-                parts.append(_how_floored(evaluation, role, scale))
+            if how := _how_group(evaluation, role, scale, figures[0].group):
+                parts.append(how)
             parts.append(_table(headings("method", scale, figures), summary_rows(evaluation, role, figures)))
+        if rows := ratio_rows(evaluation, role):
+            parts += [_how_ratios(evaluation.baseline), _table(RATIO_HEADINGS, rows)]
         reference = evaluation.methods[0].name
         parts.append(
             f"Difference to `{reference}` with its {LEVEL:.0%} confidence interval "
@@ -168,6 +180,9 @@ def _measured(scale: Scale) -> dict[str, object]:
         "bone_edges": f"slope along the truth's at edges of bone up to {NEAR_MM:g} mm from metal, over the floor's",
         "lesion_contrast": "contrast left over true contrast minus 1, mean over the lesions of a case",
         "lesion_worst": "its largest magnitude in a case",
+        "nrmse": "RMSE over the root mean square of the truth, in the region's judged voxels of all judged slices; "
+        "not clipped",
+        "region_ssim": "mean of the SSIM map over the same voxels",
         "case": "mean over its judged slices",
         "mean": "over patients, each the mean of his cases",
         "sd": "over cases",
@@ -188,6 +203,32 @@ def _how(scale: Scale) -> str:
     )
 
 
+def _how_group(evaluation: Evaluation, role: str, scale: Scale, group: Group) -> str:
+    match group:
+        case Group.FLOOR:
+            return _how_floored(evaluation, role, scale)
+        case Group.LESIONS:
+            return (
+                "Lesion contrast: contrast left over true contrast, minus 1, in the difference that the lesions make; "
+                f"worst: its largest magnitude in a case. {_COUNTED}"
+            )
+        case Group.REGIONS:
+            return (
+                "By region, near the implant and far from it. NRMSE: RMSE over the root mean square of the truth, in "
+                "the judged voxels of the region in all judged slices together. SSIM: mean of its map over the same "
+                f"voxels. {_COUNTED}"
+            )
+        case Group.EVERY:
+            return ""
+
+
+def _how_ratios(baseline: str | None) -> str:
+    return (
+        f"Against `{baseline}`, case by case: geometric means of the ratios of NRMSE, the share of cases in which "
+        "NRMSE near is lower, and the share of the gap to SSIM 1 near that is closed (of means over cases):"
+    )
+
+
 def _how_floored(evaluation: Evaluation, role: str, scale: Scale) -> str:
     low, high = scale.judged
     floors = [case.floor[role]["rmse"] for case in evaluation.cases if case.floor[role]]
@@ -199,8 +240,7 @@ def _how_floored(evaluation: Evaluation, role: str, scale: Scale) -> str:
         "Noise ratio: noise of rays beside metal that is left, over the input's, in soft tissue from "
         f"{FAR_MM:g} mm off metal: smoothing lowers it, removing streaks does not. "
         f"Bone edges: slope at edges of bone up to {NEAR_MM:g} mm from metal, over the floor's. "
-        "Lesion contrast: contrast left over true contrast, minus 1, in the difference that the lesions make; worst: "
-        "its largest magnitude in a case. A figure counts the cases in which every method has it."
+        f"{_COUNTED}"
     )
 
 
@@ -215,9 +255,9 @@ def _methods(evaluation: Evaluation) -> list[list[str]]:
 
 
 def figure_groups(evaluation: Evaluation, role: str) -> list[list[FigureKind]]:
-    """Figures that were measured, in one table of those of every case and one of the others; none is empty."""
+    """Figures that were measured, one table for each group; none is empty."""
     measured = [figure for figure in FIGURES if figure.name in evaluation.rank_tests[role]]
-    groups = [[figure for figure in measured if figure.floored == floored] for floored in (False, True)]
+    groups = [[figure for figure in measured if figure.group is group] for group in Group]
     return [group for group in groups if group]
 
 
@@ -227,23 +267,39 @@ def headings(first: str, scale: Scale, figures: Sequence[FigureKind], *others: s
 
 
 def summary_rows(evaluation: Evaluation, role: str, figures: Sequence[FigureKind]) -> list[list[str]]:
-    """Method, and each figure as mean and spread."""
+    """Method or reference, and each figure as mean and spread."""
     own = evaluation.summaries[role]
-    return [[m.name, *(_summary(figure, own[m.name][figure.name]) for figure in figures)] for m in evaluation.methods]
+    return [[row, *(_summary(figure, own[row].get(figure.name)) for figure in figures)] for row in evaluation.rows]
+
+
+def ratio_rows(evaluation: Evaluation, role: str) -> list[list[str]]:
+    """Rows under `RATIO_HEADINGS`: method or reference against the baseline; none where there is nothing to divide."""
+    return [
+        [name, _number(one.near_nrmse), _share(one.near_lower), _number(one.far_nrmse), _share(one.near_gap_closed)]
+        for name, one in evaluation.ratios.get(role, {}).items()
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _difference_rows(evaluation: Evaluation, role: str, figures: Sequence[FigureKind]) -> list[list[str]]:
     own = evaluation.differences[role]
-    return [[name, *(_difference(figure, own[name][figure.name]) for figure in figures)] for name in own]
+    return [[name, *(_difference(figure, own[name].get(figure.name)) for figure in figures)] for name in own]
 
 
 def _case_rows(evaluation: Evaluation, role: str, figures: Sequence[FigureKind]) -> list[list[str]]:
     keys = {patient: str(n) for n, patient in enumerate(dict.fromkeys(c.patient for c in evaluation.cases), start=1)}
     return [
-        [case.name, keys[case.patient], m.name]
-        + [_value(figure, case.figures[role][m.name].get(figure.name)) for figure in figures]
+        [case.name, keys[case.patient], row]
+        + [_value(figure, case.figures[role][row].get(figure.name)) for figure in figures]
         for case in evaluation.cases
-        for m in evaluation.methods
+        for row in evaluation.rows
     ]
 
 
@@ -266,11 +322,15 @@ def _rank_text(tests: Mapping[str, RankTests | None]) -> str:
     return "\n".join(lines)
 
 
-def _summary(figure: FigureKind, one: Summary) -> str:
+def _summary(figure: FigureKind, one: Summary | None) -> str:
+    if one is None:
+        return "-"
     return f"{one.mean:.{figure.digits}f}" + ("" if one.sd is None else f" ± {one.sd:.{figure.digits}f}")
 
 
-def _difference(figure: FigureKind, one: Difference) -> str:
+def _difference(figure: FigureKind, one: Difference | None) -> str:
+    if one is None:
+        return "-"
     digits = figure.digits
     if one.low is None or one.high is None:
         return f"{one.mean:+.{digits}f} (one patient)"

@@ -37,7 +37,7 @@ class Outcome:
     """What a method made of one case.
 
     Attributes:
-        volumes: by judged role; the artefact itself where nothing was corrected.
+        volumes: by judged role; what is shown of the artefact where nothing was corrected.
         seconds: wall-clock time of the correction.
         device: `cpu` or `cuda`.
         note: why nothing was corrected, else empty.
@@ -75,41 +75,42 @@ def chosen(spec: CorrectorSpec, names: Sequence[str], weights: Mapping[str, Path
     return tuple(Method(name, weights.get(name), _digest(spec, name, weights.get(name))) for name in wanted)
 
 
-def run(corrector: Corrector | None, method: Method, artefact: Mapping[str, Volume], roles: Sequence[str]) -> Outcome:
+def run(
+    corrector: Corrector | None, method: Method, artefact: Mapping[str, Volume], shown: Mapping[str, Volume]
+) -> Outcome:
     """Correct one case.
 
     Args:
         corrector: built for the method; None for `uncorrected`.
         method: its name is told in errors.
         artefact: the input set.
-        roles: what is judged.
+        shown: what a viewer would show of it, by judged role, with the truth's axes (`Subject.shown`).
 
     Returns:
-        The outcome; a refusal and "nothing to do" leave the artefact as it is, with the reason.
+        The outcome; a refusal and "nothing to do" leave what is shown of the artefact, with the reason.
 
     Raises:
         PluginError: the correction does not fit its input.
     """
-    unchanged = {role: artefact[role] for role in roles}
     if corrector is None:
-        return Outcome(unchanged)
+        return Outcome(shown)
     started = time.perf_counter()
     try:
         correction = corrector.correct(artefact)
     except CorrectionRefused as refusal:
-        return Outcome(unchanged, time.perf_counter() - started, note=f"refused: {refusal}")
+        return Outcome(shown, time.perf_counter() - started, note=f"refused: {refusal}")
     seconds = time.perf_counter() - started
     if not correction.changed:
-        return Outcome(unchanged, seconds, correction.device, f"unchanged: {correction.reason}")
-    for role in roles:
+        return Outcome(shown, seconds, correction.device, f"unchanged: {correction.reason}")
+    for role, before in shown.items():
         made = correction.volumes.get(role)
         if made is None:
             continue  # a role that the correction does not give stays as it is
-        if made.shape != artefact[role].shape:
-            raise PluginError(f"method {method.name} made {role} of shape {made.shape} from {artefact[role].shape}")
+        if made.shape != before.shape:
+            raise PluginError(f"method {method.name} made {role} of shape {made.shape}, not {before.shape}")
         if not np.isfinite(made.pixels).all():
             raise PluginError(f"method {method.name} made values of {role} that are not finite")
-    return Outcome({role: correction.volumes.get(role, unchanged[role]) for role in roles}, seconds, correction.device)
+    return Outcome({role: correction.volumes.get(role, shown[role]) for role in shown}, seconds, correction.device)
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,6 +113,15 @@ def ssim(image: FloatArray, truth: FloatArray, *, window: tuple[float, float], m
     The mean is over measured voxels whose 11 x 11 neighbourhood lies inside the image, or over all measured ones
     where there is none such.
     """
+    similarity, inside = ssim_map(image, truth, window=window, measured=measured)
+    judged = measured & inside
+    return float(np.mean(similarity[judged if judged.any() else measured]))
+
+
+def ssim_map(
+    image: FloatArray, truth: FloatArray, *, window: tuple[float, float], measured: BoolArray
+) -> tuple[Image, BoolArray]:
+    """Structural similarity at each voxel, see `ssim`, and bool (y, x): whether its neighbourhood lies inside."""
     _check(image, truth, measured)
     reference = _clipped(truth, window) - window[0]
     compared = np.where(measured, _clipped(image, window) - window[0], reference)
@@ -127,8 +136,7 @@ def ssim(image: FloatArray, truth: FloatArray, *, window: tuple[float, float], m
     )
     inside = np.zeros_like(measured)
     inside[SSIM_RADIUS:-SSIM_RADIUS, SSIM_RADIUS:-SSIM_RADIUS] = True
-    judged = measured & inside
-    return float(np.mean(similarity[judged if judged.any() else measured]))
+    return similarity, inside
 
 
 def vif(image: FloatArray, truth: FloatArray, *, window: tuple[float, float], measured: BoolArray) -> float:

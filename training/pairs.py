@@ -70,8 +70,9 @@ def _truth(context: CommandContext, spec: CorrectorSpec, role: str, artefact: Re
             f"truth must hold one series on the grid of the artefact's {role} "
             f"({' x '.join(map(str, artefact.volume.geometry.shape))} voxels), it holds {len(fitting)} of {len(images)}"
         )
-    if fitting[0].volume.shape != artefact.volume.shape:
-        raise InputError(f"the truth of {role} has shape {fitting[0].volume.shape}, not {artefact.volume.shape}")
+    truth = fitting[0].volume  # of spectral bins the truth is their combination: it lies on their grid without an axis
+    if truth.axes != "zyx" and truth.shape != artefact.volume.shape:
+        raise InputError(f"the truth of {role} has shape {truth.shape}, not {artefact.volume.shape}")
     return fitting[0]
 
 

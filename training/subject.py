@@ -25,13 +25,17 @@ class SimulatedCase:
 
     Attributes:
         artefact: what the scanner would have sent, one volume for each role of the corrector.
-        truth: the same without artefact, for the roles that are judged; same geometry as the artefact's.
+        truth: the same without artefact, for the roles that are judged; same geometry as the artefact's, axes of what a
+            correction gives (a corrector that combines spectral bins takes bzyx and is judged in zyx).
         excluded: bool (z, y, x) for each judged role: voxels that are not judged (metal and a margin, padding).
         slices: indices of the slices that hold an artefact; only these are judged.
         description: what was simulated, in a few words.
         floor: for judged roles, the same acquisition without what causes the artefact: its error is noise. Empty where
             it is not known.
         twin: the same case without its lesions; None where there are none.
+        references: images that no method could make (of an oracle that knows the field), by name and judged role; shape
+            of the truth. Shown beside the methods where every case has them.
+        regions: bool (z, y, x) by name, `near` or `far`, and judged role: where the figures by region are taken.
     """
 
     artefact: Mapping[str, Volume]
@@ -41,6 +45,8 @@ class SimulatedCase:
     description: str
     floor: Mapping[str, Volume] = field(default_factory=dict)
     twin: LesionTwin | None = None
+    references: Mapping[str, Mapping[str, Volume]] = field(default_factory=dict)
+    regions: Mapping[str, Mapping[str, BoolArray]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,19 @@ class Subject(Protocol):
         ...
 
     @property
+    def role_tags(self) -> Mapping[str, Mapping[str, TagValue]]:
+        """Header values of an artefact's series by role, on top of `routing_tags`; empty where roles need none.
+
+        The truth has none: it is no input.
+        """
+        ...
+
+    @property
+    def baseline(self) -> str | None:
+        """Method whose figures by region those of the others are divided by; None for no such table."""
+        ...
+
+    @property
     def default_recipe(self) -> Path:
         """Recipe that `dicom-node train` takes when none is named."""
         ...
@@ -102,6 +121,17 @@ class Subject(Protocol):
 
     def simulate(self, clean: Mapping[str, Volume], *, scenario: str, seed: int) -> SimulatedCase:
         """Simulate an acquisition with artefacts; the same arguments give the same voxels."""
+        ...
+
+    def shown(self, artefact: Mapping[str, Volume]) -> Mapping[str, Volume]:
+        """What a viewer would show of an input set that nobody corrected.
+
+        Args:
+            artefact: the input set.
+
+        Returns:
+            One volume for each judged role, with the truth's axes: the input itself, or its spectral bins combined.
+        """
         ...
 
     def judge(self, artefact: Mapping[str, Volume], truth: Mapping[str, Volume]) -> SimulatedCase:

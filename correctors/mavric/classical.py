@@ -59,9 +59,14 @@ def classical(plus: Tensor, minus: Tensor, bandwidth_hz_px: float, bins: Bins) -
     field = field_hz(plus, minus, bins)
     straight = unwarped(plus, minus, field, bandwidth_hz_px, bins)
     one, other = (combined(images, field, bins) for images in (straight.plus, straight.minus))
-    apart = gaussian((one - other).abs(), NEIGHBOURHOOD_PIXELS)
     mean = mean_of_polarities(plus, minus)
-    level = gaussian(one + other, NEIGHBOURHOOD_PIXELS) / 2 + FAINT_SHARE * mean.max()
-    confidence = torch.exp(-(apart / (DISAGREEING * level.clamp(min=torch.finfo(level.dtype).tiny))).square())
+    confidence = confident(one, other)
     image = confidence * combined(straight.images, field, bins) + (1 - confidence) * mean
     return Combined(image, field, straight.attention, confidence, field.abs() > bins.reach_hz)
+
+
+def confident(plus: Tensor, minus: Tensor) -> Tensor:
+    """1 where two images of one slice agree, towards 0 where they do not, (z, y, x)."""
+    apart = gaussian((plus - minus).abs(), NEIGHBOURHOOD_PIXELS)
+    level = gaussian(plus + minus, NEIGHBOURHOOD_PIXELS) / 2 + FAINT_SHARE * (plus + minus).max() / 2
+    return torch.exp(-(apart / (DISAGREEING * level.clamp(min=torch.finfo(level.dtype).tiny))).square())

@@ -127,13 +127,16 @@ def _command(
 def _print(output: CommandOutput, evaluation: Evaluation, subject: Subject, out: Path) -> None:
     for role, scale in subject.scales.items():
         for figures in evaluation_report.figure_groups(evaluation, role):
-            title = f"{role}{', against the noise floor' * figures[0].floored}: "
+            group = figures[0].group
+            title = f"{role}{', ' * bool(group)}{group}: "
             rows = evaluation_report.summary_rows(evaluation, role, figures)
             output.table(
                 f"{title}mean over patients ± standard deviation over cases",
                 evaluation_report.headings("method", scale, figures),
                 rows,
             )
+        if ratios := evaluation_report.ratio_rows(evaluation, role):
+            output.table(f"{role}, against {evaluation.baseline}", evaluation_report.RATIO_HEADINGS, ratios)
     for case in evaluation.cases:
         for name, note in case.notes.items():
             output.line(f"{case.name}: {name} left it uncorrected, {note}")

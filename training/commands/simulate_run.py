@@ -84,22 +84,33 @@ def _usable(
 def _write(
     context: CommandContext, subject: Subject, read: ReadImage, case: SimulatedCase, folder: Path, seed: int
 ) -> dict[str, int]:
+    """Number of files of artefact and truth; both, and all their series, are of one patient and one study.
+
+    Where every volume has the frames and the grid of the image that was read, all keep its headers. Else (its slices
+    became spectral bins, or another grid) all become one synthetic patient's: one case is not of two patients.
+    """
+    alike = all(_alike(volume, read.volume) for volume in (*case.artefact.values(), *case.truth.values()))
+    like = read.template if alike else None
     written = {}
-    for name, volumes in (("artefact", case.artefact), ("truth", case.truth)):
+    for name, volumes, own in (("artefact", case.artefact, subject.role_tags), ("truth", case.truth, {})):
         written[name] = sum(
-            len(_one(context, subject, read, volume, _place(folder / name, role, volumes), seed))
+            len(
+                context.write(
+                    volume,
+                    _place(folder / name, role, volumes),
+                    like=like,
+                    tags={**subject.routing_tags, **own.get(role, {})},
+                    seed=seed,
+                )
+            )
             for role, volume in volumes.items()
         )
     return written
 
 
-def _one(
-    context: CommandContext, subject: Subject, read: ReadImage, volume: Volume, folder: Path, seed: int
-) -> list[Path]:
-    """A volume on the grid of the image that was read keeps its headers; another becomes a synthetic patient's."""
-    alike = volume.shape == read.volume.shape and volume.units is read.volume.units
-    like = read.template if alike and same_grid(volume.geometry, read.volume.geometry) else None
-    return context.write(volume, folder, like=like, tags=subject.routing_tags, seed=seed)
+def _alike(volume: Volume, read: Volume) -> bool:
+    same = (volume.axes, volume.shape, volume.units) == (read.axes, read.shape, read.units)
+    return same and same_grid(volume.geometry, read.geometry)
 
 
 def _place(folder: Path, role: str, volumes: Mapping[str, Volume]) -> Path:

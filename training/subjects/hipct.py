@@ -83,6 +83,9 @@ class HipCtSubject:
         {**ORIGINAL, "BodyPartExamined": "HIP", "SeriesDescription": "Hip CT"}
     )
 
+    role_tags: Mapping[str, Mapping[str, TagValue]] = MappingProxyType({})
+    baseline: str | None = None
+
     @property
     def default_recipe(self) -> Path:
         """Recipe of `train`."""
@@ -172,6 +175,10 @@ class HipCtSubject:
             floor={"ct": _floor(made, volume)},
             twin=twin,
         )
+
+    def shown(self, artefact: Mapping[str, Volume]) -> Mapping[str, Volume]:
+        """The artefact itself."""
+        return artefact
 
     def judge(self, artefact: Mapping[str, Volume], truth: Mapping[str, Volume]) -> SimulatedCase:
         """Metal is what the truth shows of it (from 2500 HU), or else what the corrector finds in the artefact.

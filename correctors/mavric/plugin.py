@@ -1,0 +1,71 @@
+"""What the MAVRIC corrector says about itself; imports neither torch nor scipy."""
+
+from __future__ import annotations
+
+from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Parameter, Units
+
+_BINS = Accepts(
+    modality="MR",
+    units=Units.MR_SIGNAL,
+    axes="bzyx",
+    needs=("PixelBandwidth",),
+    wants=(
+        "InPlanePhaseEncodingDirection",
+        "ImageType",
+        "ImagingFrequency",
+        "RescaleSlope",
+        "RescaleIntercept",
+        "0043,GEMS_PARM_01,34",
+    ),
+)
+# Root sums of squares are larger than any one bin; magnitudes are never negative.
+_LIMITS = Limits(lowest=0.0, highest=1e12)
+
+SPEC = CorrectorSpec(
+    name="mavric",
+    version="0.1.0",
+    api=API_VERSION,
+    title="Dual-polarity MAVRIC off-resonance correction",
+    inputs={"plus": _BINS, "minus": _BINS},
+    methods={
+        "classical": "Every bin of both readout polarities moved back by one matched-filter field, the polarity that "
+        "folds left aside, and the bins combined by their profiles",
+        "plus": "MAVRIC(+): root sum of squares of the bins of the plus polarity, nothing moved",
+        "minus": "MAVRIC(-): root sum of squares of the bins of the minus polarity, nothing moved",
+        "mean": "Mean of MAVRIC(+) and MAVRIC(-), nothing moved",
+        "paper": "Each pair of bins corrected by a network that estimates shifts and attention, then combined",
+        "predecessor": "Each pair of bins corrected by the same network as in paper, both polarities averaged",
+        "best": "The matched-filter field, the attention and what is left in the image refined by networks that see "
+        "the evidence of all bins",
+    },
+    default_method="classical",
+    factory="correctors.mavric.infer:build",
+    limits={"plus": _LIMITS, "minus": _LIMITS},
+    parameters={
+        "combine": Parameter(
+            default="auto",
+            description="how bins become one image: root sum of squares, or matched to the bins' profiles at the "
+            "voxel's frequency (auto: matched for classical and best, rsos for the others)",
+            choices=("auto", "rsos", "matched"),
+        ),
+        "readout": Parameter(
+            default="auto",
+            description="axis of the readout: along the rows, along the columns, or as In-plane Phase Encoding "
+            "Direction says (auto)",
+            choices=("auto", "rows", "columns"),
+        ),
+        "bin_spacing_hz": Parameter(
+            default=1000.0,
+            description="between the centres of neighbouring spectral bins, where the headers do not say [Hz]",
+            minimum=100.0,
+            maximum=5000.0,
+        ),
+        "bin_fwhm_hz": Parameter(
+            default=2250.0,
+            description="full width at half maximum of the bins' Gaussian profiles [Hz]",
+            minimum=100.0,
+            maximum=20000.0,
+        ),
+    },
+    references=("doi:10.1002/mrm.21856",),
+)
