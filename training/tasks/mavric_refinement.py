@@ -73,7 +73,8 @@ class MavricRefinement(MavricSlices):
         if min(field_weight, consistency_weight, edges_weight) < 0:
             raise ValueError("weights must be 0 or more")
         super().__init__(side, implants)
-        self._field_weight, self._consistency_weight, self._edges_weight = field_weight, consistency_weight, edges_weight
+        self._field_weight, self._edges_weight = field_weight, edges_weight
+        self._consistency_weight = consistency_weight
         self._device = torch.device("cpu")
 
     def begin(self, training: Sequence[Anatomy], device: torch.device, seed: int) -> None:
@@ -163,7 +164,8 @@ def _consistency(made: Refined, one: RefinementExample) -> Tensor:
     centres = torch.tensor(scene.bins.centres_hz, device=scene.plus.device)[strongest].view(-1, 1, 1, 1)
     shift = shift_px(made.straight.field_hz, centres, scene.bandwidth_hz_px)
     images = made.straight.unwarped.images[strongest]
-    again = [moved(images, sign * shift) - measured[strongest] for sign, measured in ((1, scene.plus), (-1, scene.minus))]
+    both = ((1, scene.plus), (-1, scene.minus))
+    again = [moved(images, sign * shift) - measured[strongest] for sign, measured in both]
     return sum((_charbonnier(off / one.evidence.scale).mean() for off in again), start=scene.wanted.new_zeros(()))
 
 

@@ -140,7 +140,8 @@ def mr_slices(pixels: FloatArray, side: int) -> NDArray[np.uint8]:
     shown = [z for z in range(len(scaled)) if float(np.mean(scaled[z] > _LEAST_SIGNAL)) > _LEAST_SIGNAL]
     if not shown:
         raise UnusableSeries("no slice shows enough tissue")
-    chosen = [shown[n] for n in np.unique(np.linspace(0, len(shown) - 1, min(len(shown), _MOST_FRAMES)).round().astype(int))]
+    places = np.linspace(0, len(shown) - 1, min(len(shown), _MOST_FRAMES))
+    chosen = [shown[int(n)] for n in np.unique(places.round())]
     shrink = min(1.0, _LARGEST / max(scaled.shape[1:]))
     frames = []
     for z in chosen:

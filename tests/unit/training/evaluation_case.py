@@ -60,6 +60,8 @@ class Spots:
     scenarios: Mapping[str, str] = {"plain": "one spot", "strong": "a brighter spot"}
     scales: Mapping[str, Scale] = {"image": Scale(Units.MR_SIGNAL, (0.0, 1000.0), (0.0, 800.0), 200.0)}
     routing_tags: Mapping[str, str] = {"SeriesDescription": "spots"}
+    role_tags: Mapping[str, Mapping[str, str]] = {}
+    baseline: str | None = None
     default_recipe = Path("none.yaml")
 
     def procedural(self, seed: int) -> Mapping[str, Volume]:
@@ -81,6 +83,9 @@ class Spots:
         return SimulatedCase(
             {"image": truth.with_pixels(pixels)}, {"image": truth}, {"image": excluded}, (1, 2), f"{scenario} spot"
         )
+
+    def shown(self, artefact: Mapping[str, Volume]) -> Mapping[str, Volume]:
+        return artefact
 
     def judge(self, artefact: Mapping[str, Volume], truth: Mapping[str, Volume]) -> SimulatedCase:
         excluded = artefact["image"].pixels > 2500
