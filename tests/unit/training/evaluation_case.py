@@ -148,7 +148,7 @@ class MemoryContext:
         assert folder not in self.written
         self.written[folder] = volume
         self.writing.append({"folder": folder, "like": like, "tags": tags, "seed": seed})
-        return [folder / f"{z:04d}.dcm" for z in range(volume.shape[0])]
+        return [folder / f"{z:04d}.dcm" for z in range(int(np.prod(volume.shape[:-2])))]
 
     def spec(self, corrector: str) -> CorrectorSpec:
         assert corrector == "spots"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bins_case import Bins, BinsContext
 from evaluation_case import Lines, MemoryContext, Spots, image
 
 from dicom_node.errors import InputError, RequestError
@@ -58,6 +59,21 @@ def test_several_images_are_laid_out_as_evaluate_takes_them(tmp_path: Path) -> N
     seeds = [case["seed"] for case in told["cases"]]
     assert seeds[0] != seeds[1]
     assert all(written["like"] is None for written in context.writing)  # no template: a synthetic patient
+
+
+def test_roles_keep_together_and_bins_have_no_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulate_run, "subject_of", lambda name: Bins())
+    context = BinsContext({"data": [image(1, template=object())]})
+    told, _ = run(context, tmp_path)
+    written = {call["folder"].relative_to(tmp_path).as_posix(): call for call in context.writing}
+    assert set(written) == {"artefact/plus", "artefact/minus", "truth"}
+    assert written["artefact/plus"]["tags"] == {"SeriesDescription": "spots", "ProtocolName": "RO+"}
+    assert written["artefact/minus"]["tags"] == {"SeriesDescription": "spots", "ProtocolName": "RO-"}
+    assert written["truth"]["tags"] == {"SeriesDescription": "spots"}  # it is no input, of no polarity
+    assert context.written[tmp_path / "artefact/plus"].shape[0] == 3
+    assert all(call["like"] is None for call in context.writing)  # the truth would fit, but is of the same patient
+    assert len({call["seed"] for call in context.writing}) == 1
+    assert told["cases"][0]["files"] == {"artefact": 24, "truth": 4}
 
 
 def test_the_same_seed_makes_the_same_voxels(tmp_path: Path) -> None:
