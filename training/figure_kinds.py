@@ -64,4 +64,4 @@ FIGURES: tuple[FigureKind, ...] = (
     FigureKind("far_nrmse", "NRMSE far ↓", 4, group=Group.REGIONS),
     FigureKind("far_ssim", "SSIM far ↑", 4, higher_is_better=True, group=Group.REGIONS),
 )
-"""In the order of their columns. The first five are there for every case, the others where they could be measured."""
+"""In the order of their columns. The group EVERY is there for each case, the others where they could be measured."""
