@@ -8,6 +8,7 @@ pixel, and where it stretches no pixel may stay empty by accident of sampling.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -116,6 +117,7 @@ def acquire(
     generator: torch.Generator,
     mismatch: Mismatch | None = None,
     splat: Splat = Splat.EXACT,
+    only: Sequence[int] | None = None,
 ) -> SpectralBins:
     """Image every bin with both polarities; the readout is the last axis.
 
@@ -126,6 +128,7 @@ def acquire(
         generator: source of the noise.
         mismatch: of the negative polarity, on the grid of the spins; None for none.
         splat: how signal is moved; `SINC` is for training, where thousands of slices are made.
+        only: numbers of the bins that are imaged; None for all.
 
     Returns:
         The images, (bin, ..., y, x).
@@ -133,7 +136,7 @@ def acquire(
     polarities = []
     for polarity in (PLUS, MINUS):
         own = mismatch if polarity == MINUS else None
-        numbers = range(acquisition.bins.count)
+        numbers = range(acquisition.bins.count) if only is None else only
         clean = torch.stack([_bin(signal, off_resonance_hz, acquisition, n, polarity, own, splat) for n in numbers])
         noise = acquisition.noise * torch.randn((2, *clean.shape), generator=generator).to(clean.device)
         polarities.append(torch.hypot(clean + noise[0], noise[1]))

@@ -15,7 +15,7 @@ from torch import Tensor
 from dicom_node.contracts import FloatArray, Volume
 from dicom_node.errors import UnusableSeries
 from simulation.mavric import FINE, Bins, MavricAcquisition, Mismatch, acquire, undistorted
-from simulation.mavric_scene import make_scene
+from simulation.mavric_scene import MavricScene, make_scene
 from simulation.off_resonance import Splat
 from simulation.pelvis_mr import make_pelvis_mr
 from training.tasks.implant_fields import ImplantSlice, implant_slices
@@ -31,6 +31,8 @@ BRIGHTEST = 1.5
 """What 255 stands for in prepared slices; 1 is their 99.5th percentile."""
 _LARGEST, _MOST_FRAMES = 320, 24
 _LEAST_SIGNAL = 0.1
+_LEAST_ENERGY = 1e-3
+"""Of the brightest bin's; below it a bin holds noise only."""
 _PROCEDURAL_SLICES = 6
 
 
@@ -96,8 +98,16 @@ class MavricSlices:
         """Make the implants' fields."""
         self._fields = implant_slices(self._implants, self._side, seed)
 
-    def scene(self, frames: NDArray[np.uint8], rng: np.random.Generator) -> TrainingScene:
-        """Draw and acquire a scene."""
+    def scene(
+        self, frames: NDArray[np.uint8], rng: np.random.Generator, *, most_bins: int | None = None
+    ) -> TrainingScene:
+        """Draw and acquire a scene.
+
+        Args:
+            frames: prepared slices of a patient.
+            rng: source of randomness.
+            most_bins: so many bins, drawn among those that hold signal, are imaged; None for all.
+        """
         signal = _window(frames[int(rng.integers(len(frames)))], self._side, rng)
         if rng.random() < SMOOTH_SHARE:
             signal = _grid(signal, rng)
@@ -115,7 +125,8 @@ class MavricSlices:
         )
         generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
         mismatch = random_mismatch(signal.shape, rng) if rng.random() < MISMATCH_SHARE else None
-        images = acquire(scene.signal, scene.off_resonance_hz, acquisition, generator, mismatch, Splat.SINC)
+        only = None if most_bins is None else _lit(scene, bins, most_bins, rng)
+        images = acquire(scene.signal, scene.off_resonance_hz, acquisition, generator, mismatch, Splat.SINC, only)
         return TrainingScene(
             images.plus,
             images.minus,
@@ -177,6 +188,13 @@ def _bins(rng: np.random.Generator) -> Bins:
         return Bins()
     spacing = float(rng.uniform(800, 1250))
     return Bins(int(rng.integers(12, 31)), spacing, spacing * float(rng.uniform(1.8, 2.6)))
+
+
+def _lit(scene: MavricScene, bins: Bins, count: int, rng: np.random.Generator) -> list[int]:
+    """Bins that hold signal, some twice where there are too few."""
+    energy = (bins.profiles(scene.off_resonance_hz) * scene.signal).square().sum(dim=(1, 2, 3))
+    lit = np.flatnonzero((energy > _LEAST_ENERGY * energy.max()).numpy())
+    return [int(n) for n in rng.choice(lit, count, replace=len(lit) < count)]
 
 
 def _window(frame: NDArray[np.uint8], side: int, rng: np.random.Generator) -> FloatArray:
