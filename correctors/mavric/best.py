@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from correctors.common.weights import load_network
 from correctors.mavric.best_network import MavricNetworks
-from correctors.mavric.evidence import Evidence, Straightened, straightened, within
+from correctors.mavric.evidence import Combining, Evidence, Straightened, combined_by, straightened, within
+from correctors.mavric.result import Result
 from dicom_node.errors import WeightsError
 
 NETWORKS: Mapping[str, type[nn.Module]] = {"MavricNetworks": MavricNetworks}
@@ -70,7 +71,7 @@ def refined(networks: MavricNetworks, evidence: Evidence) -> Refined:
     acquired, scale = evidence.acquired, evidence.scale
     change = _run(networks.field, evidence.channels())
     field = evidence.first.field_hz + FIELD_STEP_HZ * change[:, 0]
-    straight = straightened(acquired, field, change[:, 1])
+    straight = straightened(acquired, field, scale, change[:, 1])
     seen = torch.stack(_image_channels(evidence, straight), dim=1)
     out = _run(networks.image, seen)
     sure = straight.confidence.clamp(_SURE, 1 - _SURE)
@@ -78,6 +79,24 @@ def refined(networks: MavricNetworks, evidence: Evidence) -> Refined:
     base = confidence * straight.both + (1 - confidence) * evidence.mean
     image = base + within(field, acquired.bins) * scale * out[:, 1]
     return Refined(image.clamp(min=0), straight, confidence)
+
+
+def result(networks: MavricNetworks, evidence: Evidence, combining: Combining = Combining.MATCHED) -> Result:
+    """What a series gets of it.
+
+    Args:
+        networks: trained ones.
+        evidence: of the slices.
+        combining: how bins become one image; the second network has learnt from matched ones, and adds nothing to
+            others.
+    """
+    made = refined(networks, evidence)
+    image = made.image
+    if combining is Combining.RSOS:
+        image = torch.lerp(
+            evidence.mean, combined_by(combining, made.straight, evidence.acquired.bins), made.confidence
+        )
+    return Result(image, made.straight.field_hz, made.straight.unwarped.attention, made.confidence)
 
 
 def _image_channels(evidence: Evidence, straight: Straightened) -> list[Tensor]:

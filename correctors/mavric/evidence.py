@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import torch
 from torch import Tensor
 
-from correctors.mavric.classical import confident
+from correctors.mavric.agreement import confident
 from correctors.mavric.matched_filter import combined, field_hz, root_sum_of_squares
+from correctors.mavric.pair_field import pair_field_hz
 from correctors.mavric.unwarping import Unwarped, unwarped
 from simulation.mavric import Bins
 
 BRIGHT_QUANTILE = 0.995
 _STEEPEST = 3.0
-_LEAST_WIDTH_SHARE = 1e-3
+_SAMPLES = 100_000
+"""Of a series, enough for its brightness and its noise."""
+_RAYLEIGH_MEDIAN = 1.1774
+_TINY = 1e-12
+
+
+class Combining(StrEnum):
+    """How bins become one image."""
+
+    RSOS = "rsos"
+    """Root sum of squares over the bins."""
+    MATCHED = "matched"
+    """By the bins' profiles at the voxel's frequency, on the scale of the root sum of squares."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +45,19 @@ class Acquired:
     minus: Tensor
     bandwidth_hz_px: float
     bins: Bins
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Of a whole series, in the units of its images.
+
+    Attributes:
+        scale: its brightest tissue in the mean of both polarities.
+        noise: standard deviation of real and imaginary part in a bin's image.
+    """
+
+    scale: float
+    noise: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,32 +118,69 @@ class Evidence:
         return torch.stack([*self.first.channels(self.acquired, self.scale), *self.other], dim=1)
 
 
-def gather(acquired: Acquired, first_field_hz: Tensor | None = None) -> Evidence:
-    """Find the matched-filter field, and what it makes of the bins.
+def levels(acquired: Acquired) -> Levels:
+    """Brightness and noise of a series.
+
+    Noise is the median of the outermost bins, 1.18 standard deviations where there is no signal (Rayleigh): most of a
+    slice holds no spins at their frequencies.
+    """
+    mean = mean_of_polarities(acquired)
+    bright = torch.quantile(_sampled(mean), BRIGHT_QUANTILE)
+    outer = torch.cat([_sampled(one[number]) for one in (acquired.plus, acquired.minus) for number in (0, -1)])
+    return Levels(max(float(bright), _TINY), float(outer.median()) / _RAYLEIGH_MEDIAN)
+
+
+def mean_of_polarities(acquired: Acquired) -> Tensor:
+    """Mean of MAVRIC(+) and MAVRIC(-), each by root sum of squares, (z, y, x)."""
+    return (root_sum_of_squares(acquired.plus) + root_sum_of_squares(acquired.minus)) / 2
+
+
+def gather(acquired: Acquired, known: Levels | None = None) -> Evidence:
+    """Find the field, and what it makes of the bins.
 
     Args:
-        acquired: the bins.
-        first_field_hz: the field where it is known already, (z, y, x) [Hz].
+        acquired: the bins of some slices.
+        known: levels of the series; None where these slices are all of it.
     """
+    known = levels(acquired) if known is None else known
     plus, minus, bins = acquired.plus, acquired.minus, acquired.bins
-    field = field_hz(plus, minus, bins) if first_field_hz is None else first_field_hz
+    field, own = first_fields(acquired)
     rsos = [root_sum_of_squares(one) for one in (plus, minus)]
     mean = (rsos[0] + rsos[1]) / 2
-    scale = torch.quantile(mean.flatten()[:: max(1, mean.numel() // 100_000)], BRIGHT_QUANTILE).clamp(min=1e-12)
-    own = [field_hz(one, one, bins) / bins.reach_hz for one in (plus, minus)]
+    scale = mean.new_tensor(known.scale)
     # A bin's spins lie at most this far from their place: the narrower the bandwidth, the farther.
     farthest = torch.full_like(mean, bins.fwhm_hz / acquired.bandwidth_hz_px / 10)
-    noise = torch.full_like(mean, float(noise_level(plus, minus) / scale))
-    other = (rsos[0] / scale, rsos[1] / scale, own[0], own[1], farthest, noise, (rsos[0] - rsos[1]).abs() / scale)
-    return Evidence(acquired, scale, mean, straightened(acquired, field), other)
+    noise = torch.full_like(mean, known.noise / known.scale)
+    apart = (rsos[0] - rsos[1]).abs() / scale
+    other = (rsos[0] / scale, rsos[1] / scale, own[0] / bins.reach_hz, own[1] / bins.reach_hz, farthest, noise, apart)
+    return Evidence(acquired, scale, mean, straightened(acquired, field, scale), other)
 
 
-def straightened(acquired: Acquired, field: Tensor, attention_logit: Tensor | None = None) -> Straightened:
+def first_fields(acquired: Acquired) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """The field of both polarities together, and of each alone, (z, y, x) [Hz]."""
+    plus, minus, bins = acquired.plus, acquired.minus, acquired.bins
+    if bins.count == 1:
+        field = pair_field_hz(plus[0], minus[0], acquired.bandwidth_hz_px)
+        return field, (field, field)
+    return field_hz(plus, minus, bins), (field_hz(plus, plus, bins), field_hz(minus, minus, bins))
+
+
+def combined_by(combining: Combining, straight: Straightened, bins: Bins) -> Tensor:
+    """Bins moved back, combined, (z, y, x)."""
+    if combining is Combining.MATCHED and bins.count > 1:
+        return straight.both
+    return root_sum_of_squares(straight.unwarped.images)
+
+
+def straightened(
+    acquired: Acquired, field: Tensor, scale: Tensor, attention_logit: Tensor | None = None
+) -> Straightened:
     """Move bins back by a field and combine them; differentiable in the field and the logit.
 
     Args:
         acquired: the bins.
         field: (z, y, x) [Hz].
+        scale: brightness of the series, a number.
         attention_logit: added to the logit of the physical attention, (z, y, x).
     """
     bins = acquired.bins
@@ -127,7 +191,7 @@ def straightened(acquired: Acquired, field: Tensor, attention_logit: Tensor | No
         moved = Unwarped(moved.plus, moved.minus, attention)
     plus, minus = (combined(images, field, bins) for images in (moved.plus, moved.minus))
     both = moved.attention * plus + (1 - moved.attention) * minus
-    return Straightened(field, moved, plus, minus, both, confident(plus, minus))
+    return Straightened(field, moved, plus, minus, both, confident(plus, minus, scale))
 
 
 def within(field: Tensor, bins: Bins) -> Tensor:
@@ -137,10 +201,6 @@ def within(field: Tensor, bins: Bins) -> Tensor:
     return (energy / (0.5 * full)).clamp(0, 1).sqrt()
 
 
-def noise_level(plus: Tensor, minus: Tensor) -> Tensor:
-    """Standard deviation of real and imaginary part in a bin's image: from the outermost bins' median magnitude.
-
-    Most of a slice holds no spins at their frequencies; Rayleigh's median is 1.18 standard deviations.
-    """
-    outer = torch.stack([plus[0], plus[-1], minus[0], minus[-1]]).flatten()
-    return outer[:: max(1, outer.numel() // 100_000)].median() / 1.1774
+def _sampled(values: Tensor) -> Tensor:
+    flat = values.flatten()
+    return flat[:: max(1, len(flat) // _SAMPLES)]

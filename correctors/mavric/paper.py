@@ -152,7 +152,7 @@ def pair_maps(network: nn.Module, plus: Tensor, minus: Tensor) -> PairMaps:
 
 
 def _split(bins: Tensor) -> tuple[Tensor, ...]:
-    return bins.reshape(-1, *bins.shape[-2:]).split(PAIRS_AT_ONCE)
+    return torch.split(bins.reshape(-1, *bins.shape[-2:]), PAIRS_AT_ONCE)
 
 
 def _square(error: Tensor) -> Tensor:

@@ -1,0 +1,251 @@
+"""The MAVRIC corrector: checks both polarities, corrects a few slices at a time, and gives one combined series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import torch
+
+from correctors.common.device import resolve_device
+from correctors.mavric import best, paper
+from correctors.mavric.best_network import MavricNetworks
+from correctors.mavric.beyond import beyond_reach
+from correctors.mavric.classical import classical
+from correctors.mavric.evidence import (
+    Acquired,
+    Combining,
+    Levels,
+    first_fields,
+    gather,
+    levels,
+)
+from correctors.mavric.input_set import InputSet, input_set
+from correctors.mavric.matched_filter import combined, root_sum_of_squares
+from correctors.mavric.report import quality_of, warnings_of
+from correctors.mavric.result import Result
+from dicom_node.contracts import (
+    Correction,
+    Corrector,
+    FloatArray,
+    Mask,
+    ParameterMap,
+    ParameterValue,
+    Units,
+    Volume,
+)
+from dicom_node.errors import WeightsError
+
+Method = Callable[[Acquired, Levels], Result]
+"""Maps some slices' bins, and the levels of their series, to a combined image with its maps."""
+OUTPUT = "plus"
+"""The role that the combined series is derived from."""
+NO_WEIGHTS = ("classical", "plus", "minus", "mean")
+SLICES_AT_ONCE = {"cpu": 2, "cuda": 20}
+"""Bounds the memory: 24 bins of both polarities are moved and held several times."""
+
+
+def build(*, method: str, weights: Path | None, device: str, parameters: Mapping[str, ParameterValue]) -> Corrector:
+    """Build the corrector; see `dicom_node.contracts.CorrectorFactory`.
+
+    Args:
+        method: one of `correctors.mavric.plugin.SPEC`.
+        weights: package of `paper`, `predecessor` or `best`; the others have none.
+        device: `auto`, `cpu` or `cuda[:n]`.
+        parameters: those of the spec.
+
+    Returns:
+        The corrector.
+
+    Raises:
+        WeightsError: the method needs weights and got none, or ones of another architecture.
+    """
+    on = resolve_device(device)
+    wanted = str(parameters["combine"])
+    matched = wanted == "matched" or (wanted == "auto" and method in ("classical", "best"))
+    combining = Combining.MATCHED if matched else Combining.RSOS
+    if method in NO_WEIGHTS:
+        if weights is not None:
+            raise WeightsError(f"mavric/{method} has no weights: name a method that has, with --method")
+        chosen: Method = _Classical(combining) if method == "classical" else _Uncorrected(method, combining)
+    elif weights is None:
+        raise WeightsError(f"mavric/{method} needs a weights package, and none is installed: train one")
+    elif method == "best":
+        chosen = _Best(best.load(weights, on), combining)
+    else:
+        chosen = _Pairwise(paper.load(weights, on), combining, attention=method == "paper")
+    return Mavric(
+        method=chosen,
+        device=on,
+        readout=cast(Literal["auto", "rows", "columns"], str(parameters["readout"])),
+        spacing_hz=float(parameters["bin_spacing_hz"]),
+        fwhm_hz=float(parameters["bin_fwhm_hz"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Classical:
+    combining: Combining
+
+    def __call__(self, acquired: Acquired, known: Levels) -> Result:
+        return classical(gather(acquired, known), self.combining)
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    networks: MavricNetworks
+    combining: Combining
+
+    def __call__(self, acquired: Acquired, known: Levels) -> Result:
+        evidence = gather(acquired, known)
+        if acquired.bins.count == 1:  # the networks have learnt from spectral bins
+            return classical(evidence, self.combining)
+        return best.result(self.networks, evidence, self.combining)
+
+
+@dataclass(frozen=True)
+class _Uncorrected:
+    """MAVRIC(+), MAVRIC(-) or their mean; `swapped` roles are told by the caller."""
+
+    which: str
+    combining: Combining
+
+    def __call__(self, acquired: Acquired, known: Levels) -> Result:
+        del known
+        field, _ = first_fields(acquired)
+        shares = {"plus": 1.0, "minus": 0.0, "mean": 0.5}
+        share = shares[self.which]
+        if self.combining is Combining.MATCHED and acquired.bins.count > 1:
+            one, other = (combined(images, field, acquired.bins) for images in (acquired.plus, acquired.minus))
+            image = share * one + (1 - share) * other
+        else:
+            image = share * root_sum_of_squares(acquired.plus) + (1 - share) * root_sum_of_squares(acquired.minus)
+        return Result(image, field, torch.full_like(image, share), torch.zeros_like(image))
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairwise:
+    """`paper` and `predecessor`: bin after bin."""
+
+    network: torch.nn.Module
+    combining: Combining
+    attention: bool
+
+    def __call__(self, acquired: Acquired, known: Levels) -> Result:
+        del known
+        made = paper.corrected_bins(self.network, acquired.plus, acquired.minus, attention=self.attention)
+        energy = made.image.square()
+        total = energy.sum(dim=0).clamp(min=torch.finfo(energy.dtype).tiny)
+        centres = torch.tensor(acquired.bins.centres_hz, dtype=energy.dtype, device=energy.device).view(-1, 1, 1, 1)
+        found = centres + acquired.bandwidth_hz_px * made.maps.off_resonance
+        field = (energy * found).sum(dim=0) / total
+        attention = (energy * made.maps.attention).sum(dim=0) / total
+        if self.combining is Combining.MATCHED and acquired.bins.count > 1:
+            image = combined(made.image, field, acquired.bins)
+        else:
+            image = root_sum_of_squares(made.image)
+        return Result(image, field, attention, torch.ones_like(image))
+
+
+class Mavric:
+    """Off-resonance correction on one device."""
+
+    def __init__(
+        self,
+        *,
+        method: Method,
+        device: str,
+        readout: Literal["auto", "rows", "columns"],
+        spacing_hz: float,
+        fwhm_hz: float,
+    ) -> None:
+        """Hold what does not change between series.
+
+        Args:
+            method: maps bins to a combined image.
+            device: torch device string.
+            readout: axis of the readout; `auto` asks the headers.
+            spacing_hz: between bins, where the headers do not say [Hz].
+            fwhm_hz: of the bins' profiles [Hz].
+        """
+        self._method = method
+        self._device = device
+        self._readout = readout
+        self._spacing_hz, self._fwhm_hz = spacing_hz, fwhm_hz
+
+    def correct(self, inputs: Mapping[str, Volume]) -> Correction:
+        """Correct and combine one acquisition.
+
+        Args:
+            inputs: `plus` and `minus`, axes bzyx, MR signal; one bin is an ordinary dual-polarity spin echo.
+
+        Returns:
+            One combined series in the role plus, axes zyx, with maps of frequency shifts, off-resonance and attention,
+            and the region beyond the bins' reach.
+
+        Raises:
+            CorrectionRefused: the set is incomplete or inconsistent; the message says how.
+        """
+        given = input_set(
+            inputs, readout=self._readout, spacing_hz=self._spacing_hz, fwhm_hz=self._fwhm_hz, device=self._device
+        )
+        known = levels(given.acquired)
+        made = self._in_slices(given, known)
+        image, field = given.on_grid(made.image), given.on_grid(made.off_resonance_hz)
+        beyond = beyond_reach(image, field, given.acquired.bins, known.scale)
+        source = inputs[OUTPUT]
+        return Correction(
+            changed=True,
+            volumes={OUTPUT: Volume(_with_padding(image, source), source.units, source.geometry, tags=source.tags)},
+            masks={"beyond": Mask(OUTPUT, beyond, "Beyond the reach of the spectral bins")},
+            maps=_maps(given, given.on_grid(made.attention), field),
+            quality=quality_of(given.on_grid(made.confidence), image, beyond, field),
+            metrics={
+                "spectral_bins": float(given.acquired.bins.count),
+                "bandwidth_hz_px": given.acquired.bandwidth_hz_px,
+                "noise_share": known.noise / known.scale,
+                "polarities_swapped": float(given.swapped),
+            },
+            warnings=(*given.warnings, *warnings_of(beyond, source.geometry)),
+            device=self._device.split(":")[0],
+        )
+
+    def _in_slices(self, given: InputSet, known: Levels) -> Result:
+        method = self._method
+        if isinstance(method, _Uncorrected) and given.swapped:
+            method = replace(method, which={"plus": "minus", "minus": "plus"}.get(method.which, method.which))
+        acquired = given.acquired
+        at_once = SLICES_AT_ONCE[torch.device(self._device).type]
+        parts = []
+        with torch.no_grad():
+            for first in range(0, acquired.plus.shape[1], at_once):
+                here = slice(first, first + at_once)
+                some = replace(acquired, plus=acquired.plus[:, here], minus=acquired.minus[:, here])
+                parts.append(method(some, known))
+        names = ("image", "off_resonance_hz", "attention", "confidence")
+        return Result(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def _with_padding(image: FloatArray, source: Volume) -> FloatArray:
+    """Where no bin has a measured value there is none in the image either: the source's own stays."""
+    if source.padding is None:
+        return image
+    never = np.logical_and.reduce(source.padding, axis=0)
+    kept: FloatArray = np.where(never, source.pixels[len(source.pixels) // 2], image)
+    return kept
+
+
+def _maps(given: InputSet, attention: FloatArray, field: FloatArray) -> Mapping[str, ParameterMap]:
+    """Figure 5 of the paper, for the whole spectrum; shifts are those of a receiver tuned to water, eqs. 4 and 5."""
+    shift = (-2 / given.acquired.bandwidth_hz_px) * field
+    if given.swapped:
+        attention, shift = 1 - attention, -shift
+    return {
+        "off-resonance": ParameterMap(OUTPUT, field, Units.HERTZ, "Off-resonance frequency"),
+        "shift-plus": ParameterMap(OUTPUT, shift, Units.PIXEL, "Frequency shift from the plus to the minus polarity"),
+        "shift-minus": ParameterMap(OUTPUT, -shift, Units.PIXEL, "Frequency shift from the minus to the plus polarity"),
+        "attention": ParameterMap(OUTPUT, attention, Units.FRACTION, "Attention: weight of the plus polarity"),
+    }
