@@ -30,6 +30,8 @@ INPUTS: Mapping[str, Any] = MappingProxyType(
     {"evidence": "matched filter, straightened twice", "field_step_hz": FIELD_STEP_HZ}
 )
 """What goes in and out; a weights package whose `inputs` say otherwise was trained for another version."""
+MULTIPLE = 16
+"""Sides are padded to it where the networks do not say."""
 _SURE = 1e-3
 
 
@@ -61,19 +63,19 @@ def load(package: Path, device: str) -> MavricNetworks:
     return loaded.network
 
 
-def refined(networks: MavricNetworks, evidence: Evidence) -> Refined:
+def refined(networks: nn.Module, evidence: Evidence) -> Refined:
     """Run both networks; differentiable in their weights.
 
     Args:
-        networks: trained ones, or new ones, which change nothing.
+        networks: `MavricNetworks`: trained ones, or new ones, which change nothing.
         evidence: of the slices.
     """
     acquired, scale = evidence.acquired, evidence.scale
-    change = _run(networks.field, evidence.channels())
+    change = _run(networks, evidence.channels())
     field = evidence.first.field_hz + FIELD_STEP_HZ * change[:, 0]
     straight = straightened(acquired, field, scale, change[:, 1])
     seen = torch.stack(_image_channels(evidence, straight), dim=1)
-    out = _run(networks.image, seen)
+    out = _run(networks, seen)
     sure = straight.confidence.clamp(_SURE, 1 - _SURE)
     confidence = torch.sigmoid(torch.log(sure / (1 - sure)) + out[:, 0])
     base = confidence * straight.both + (1 - confidence) * evidence.mean
@@ -81,7 +83,7 @@ def refined(networks: MavricNetworks, evidence: Evidence) -> Refined:
     return Refined(image.clamp(min=0), straight, confidence)
 
 
-def result(networks: MavricNetworks, evidence: Evidence, combining: Combining = Combining.MATCHED) -> Result:
+def result(networks: nn.Module, evidence: Evidence, combining: Combining = Combining.MATCHED) -> Result:
     """What a series gets of it.
 
     Args:
@@ -116,7 +118,7 @@ def _image_channels(evidence: Evidence, straight: Straightened) -> list[Tensor]:
 
 def _run(network: nn.Module, channels: Tensor) -> Tensor:
     """On sides that are padded to what the network takes."""
-    multiple = int(getattr(network, "multiple", 1))
+    multiple = int(getattr(network, "multiple", MULTIPLE))
     height, width = channels.shape[-2:]
     padded = functional.pad(channels, (0, -width % multiple, 0, -height % multiple), mode="replicate")
     with torch.autocast("cuda", dtype=torch.float16, enabled=channels.device.type == "cuda"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from correctors.common.residual_unet import ResidualUnet
 
@@ -34,3 +34,15 @@ class MavricNetworks(nn.Module):
         self.field = ResidualUnet(FIELD_CHANNELS, FIELD_OUTPUTS, field_widths)
         self.image = ResidualUnet(IMAGE_CHANNELS, IMAGE_OUTPUTS, image_widths)
         self.multiple = max(self.field.multiple, self.image.multiple)
+
+    def forward(self, channels: Tensor) -> Tensor:
+        """Run the one that takes so many channels.
+
+        Raises:
+            ValueError: neither does.
+        """
+        for network, taken in ((self.field, FIELD_CHANNELS), (self.image, IMAGE_CHANNELS)):
+            if channels.shape[1] == taken:
+                found: Tensor = network(channels)
+                return found
+        raise ValueError(f"there is no network for {channels.shape[1]} channels")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import torch
 from torch import Tensor
 
 from correctors.mavric.agreement import confident
-from correctors.mavric.matched_filter import combined, field_hz, root_sum_of_squares
+from correctors.mavric.matched_filter import combined, field_hz, root_sum_of_squares, without_noise_floor
 from correctors.mavric.pair_field import pair_field_hz
 from correctors.mavric.unwarping import Unwarped, unwarped
 from simulation.mavric import Bins
@@ -100,7 +100,7 @@ class Evidence:
     """What is known before any network.
 
     Attributes:
-        acquired: the bins.
+        acquired: the bins, without the floor that noise gives to magnitudes.
         scale: brightness of the series, a number.
         mean: mean of both polarities' root sums of squares, (z, y, x).
         first: by the matched-filter field.
@@ -143,8 +143,9 @@ def gather(acquired: Acquired, known: Levels | None = None) -> Evidence:
         known: levels of the series; None where these slices are all of it.
     """
     known = levels(acquired) if known is None else known
-    plus, minus, bins = acquired.plus, acquired.minus, acquired.bins
-    field, own = first_fields(acquired)
+    field, own = first_fields(acquired, known.noise)
+    plus, minus = (without_noise_floor(one, known.noise) for one in (acquired.plus, acquired.minus))
+    acquired, bins = replace(acquired, plus=plus, minus=minus), acquired.bins
     rsos = [root_sum_of_squares(one) for one in (plus, minus)]
     mean = (rsos[0] + rsos[1]) / 2
     scale = mean.new_tensor(known.scale)
@@ -156,13 +157,14 @@ def gather(acquired: Acquired, known: Levels | None = None) -> Evidence:
     return Evidence(acquired, scale, mean, straightened(acquired, field, scale), other)
 
 
-def first_fields(acquired: Acquired) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+def first_fields(acquired: Acquired, noise: float) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """The field of both polarities together, and of each alone, (z, y, x) [Hz]."""
     plus, minus, bins = acquired.plus, acquired.minus, acquired.bins
     if bins.count == 1:
         field = pair_field_hz(plus[0], minus[0], acquired.bandwidth_hz_px)
         return field, (field, field)
-    return field_hz(plus, minus, bins), (field_hz(plus, plus, bins), field_hz(minus, minus, bins))
+    own = field_hz(plus, plus, bins, noise), field_hz(minus, minus, bins, noise)
+    return field_hz(plus, minus, bins, noise), own
 
 
 def combined_by(combining: Combining, straight: Straightened, bins: Bins) -> Tensor:

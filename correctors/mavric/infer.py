@@ -114,8 +114,7 @@ class _Uncorrected:
     combining: Combining
 
     def __call__(self, acquired: Acquired, known: Levels) -> Result:
-        del known
-        field, _ = first_fields(acquired)
+        field, _ = first_fields(acquired, known.noise)
         shares = {"plus": 1.0, "minus": 0.0, "mean": 0.5}
         share = shares[self.which]
         if self.combining is Combining.MATCHED and acquired.bins.count > 1:

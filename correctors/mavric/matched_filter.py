@@ -18,26 +18,27 @@ SMOOTH_PIXELS = 0.7
 FAINT = 3e-3
 """Energy of the profiles at which a voxel beyond the bins' reach fades away; within reach it is about 1.6."""
 _BEYOND_HZ = 1000.0
+_QUIET = 1.0
+"""Weight of no off-resonance, in units of a bin's noise power: where there is no signal there is no frequency."""
 
 
-def field_hz(plus: Tensor, minus: Tensor, bins: Bins) -> Tensor:
+def field_hz(plus: Tensor, minus: Tensor, bins: Bins, noise: float = 0.0) -> Tensor:
     """Off-resonance by matched filtering of the mean of both polarities, with single outliers taken out.
 
     Args:
         plus: bins of the positive polarity, magnitude, float32 (bin, z, y, x).
         minus: the same of the negative one.
         bins: what they are.
+        noise: standard deviation of real and imaginary part in a bin's image.
 
     Returns:
         (z, y, x) [Hz], smoothed with the signal's energy as weight: where there is no signal there is no frequency.
     """
     both = (plus + minus) / 2
     found = torch.stack([_median(_strongest(both[:, z], bins)) for z in range(both.shape[1])])
-    energy = both.square().sum(dim=0)
-    weight = gaussian(energy, SMOOTH_PIXELS)
-    return torch.where(
-        weight > 0, gaussian(found * energy, SMOOTH_PIXELS) / weight.clamp(min=torch.finfo(weight.dtype).tiny), found
-    )
+    energy = (both.square().sum(dim=0) - 2 * bins.count * noise**2).clamp(min=0)
+    weight = gaussian(energy, SMOOTH_PIXELS) + _QUIET * noise**2
+    return gaussian(found * energy, SMOOTH_PIXELS) / weight.clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def combined(images: Tensor, off_resonance_hz: Tensor, bins: Bins) -> Tensor:
@@ -56,6 +57,11 @@ def combined(images: Tensor, off_resonance_hz: Tensor, bins: Bins) -> Tensor:
     profiles = bins.profiles(off_resonance_hz)
     energy = profiles.square().sum(dim=0)
     return (profiles * images).sum(dim=0) / (energy + FAINT) * energy.sqrt()
+
+
+def without_noise_floor(images: Tensor, noise: float) -> Tensor:
+    """Magnitudes without what noise adds to their square on average (Rice's distribution), of the same shape."""
+    return (images.square() - 2 * noise**2).clamp(min=0).sqrt()
 
 
 def root_sum_of_squares(images: Tensor) -> Tensor:

@@ -56,7 +56,9 @@ def implant_slices(count: int, side: int, seed: int) -> tuple[ImplantSlice, ...]
 def _slices(rng: np.random.Generator, side: int) -> list[ImplantSlice]:
     geometry = _geometry(side, rng)
     implant = _implant(rng)
-    filled = np.sum(list(rasterise((implant,), geometry).values()), axis=0, dtype=np.float32)
+    filled = np.zeros(geometry.shape, np.float32)
+    for share in rasterise((implant,), geometry).values():
+        filled += share
     if int((filled >= 0.5).sum()) < _FEWEST_VOXELS:
         return []
     field = implant_field_hz((implant,), geometry, FIELD_T, b0=_B0[int(rng.integers(3))])

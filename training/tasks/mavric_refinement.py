@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from correctors.mavric.best import INPUTS, Refined, refined
-from correctors.mavric.best_network import MavricNetworks
 from correctors.mavric.evidence import Acquired, Evidence, gather, within
 from simulation.off_resonance import moved, shift_px
 from training.anatomy import Anatomy
@@ -88,7 +87,6 @@ class MavricRefinement(MavricSlices):
 
     def loss(self, network: nn.Module, batch: list[RefinementExample]) -> Tensor:
         """Mean over the examples."""
-        assert isinstance(network, MavricNetworks)
         losses = [self._loss(refined(network, one.evidence), one) for one in batch]
         return torch.stack(losses).mean()
 
@@ -98,7 +96,6 @@ class MavricRefinement(MavricSlices):
         The score is how much smaller the network's error is than that of the mean: minus the logarithm of their ratio,
         mean over cases, near and far.
         """
-        assert isinstance(network, MavricNetworks)
         sums: dict[str, list[float]] = {}
         pictures = []
         for number, draw in enumerate(draws):
@@ -178,5 +175,11 @@ def _pooled(values: Tensor, weight: Tensor) -> Tensor:
 
 
 def _on(scene: TrainingScene, device: torch.device) -> TrainingScene:
-    parts = [one.to(device) for one in (scene.plus, scene.minus, scene.wanted, scene.off_resonance_hz, scene.filled)]
-    return TrainingScene(*parts, scene.bins, scene.bandwidth_hz_px)
+    return replace(
+        scene,
+        plus=scene.plus.to(device),
+        minus=scene.minus.to(device),
+        wanted=scene.wanted.to(device),
+        off_resonance_hz=scene.off_resonance_hz.to(device),
+        filled=scene.filled.to(device),
+    )
