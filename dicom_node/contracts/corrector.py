@@ -53,6 +53,8 @@ class Correction:
         changed: whether any voxel was changed. False is a result; `reason` then says why.
         reason: one sentence, required when nothing was changed. No patient data.
         volumes: corrected volume by role, same shape, axes and geometry as the input. Untouched frames are identical.
+            Of spectral bins (`bzyx`) it may be the one image that they were combined into (`zyx`); where every bin
+            holds padding it must have the value of one of them.
         maps: parametric maps by name.
         masks: regions by name.
         quality: figures for each z slice by name; units in the name, e.g. `largest_change_hu`.

@@ -84,6 +84,10 @@ class Volume:
         """Shape of `pixels`."""
         return self.pixels.shape
 
+    def combines(self, bins: Volume) -> bool:
+        """Whether this has the axes of an image that `bins`, a volume of spectral bins, were combined into."""
+        return bins.axes == "bzyx" and self.axes == "zyx"
+
     def with_pixels(self, pixels: NDArray[Any]) -> Volume:
         """Return the same volume with other voxel values of the same shape, cast to float32."""
         return replace(self, pixels=np.ascontiguousarray(pixels, dtype=np.float32))

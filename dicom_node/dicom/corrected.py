@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 
 from dicom_node import logs
 from dicom_node.contracts import FileRef, FloatArray
@@ -89,8 +89,31 @@ class CorrectedSeries:
             self._template = None if source.encoded is None else Template.learned(source.encoded, made, identity)
 
     def _from_parts(self, source: FileDataset, frame: EncodedFrame, identity: CorrectedInstance) -> bytes:
-        header = rebuilt(source)
         syntax = str(source.file_meta.TransferSyntaxUID)
-        dataset = corrected_dataset(header, syntax, frame, identity, self._provenance, self._warnings)
-        check_image(dataset, header, identity)
-        return encoded_instance(dataset)
+        return image_bytes(rebuilt(source), syntax, frame, identity, self._provenance, self._warnings)
+
+
+def image_bytes(
+    header: Dataset,
+    transfer_syntax_uid: str,
+    frame: EncodedFrame,
+    identity: CorrectedInstance,
+    provenance: Provenance,
+    warnings: Sequence[str],
+) -> bytes:
+    """The file of one corrected image, made from its parts.
+
+    Args:
+        header: of its source, from `rebuilt`.
+        transfer_syntax_uid: how the source's pixels were encoded.
+        frame: its pixels.
+        identity: new UIDs and sources.
+        provenance: facts of the job.
+        warnings: the corrector's sentences.
+
+    Raises:
+        DerivationError: the image would be wrong.
+    """
+    dataset = corrected_dataset(header, transfer_syntax_uid, frame, identity, provenance, warnings)
+    check_image(dataset, header, identity)
+    return encoded_instance(dataset)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,8 @@ import numpy as np
 from dicom_node import logs
 from dicom_node.contracts.corrector import Correction
 from dicom_node.contracts.spec import CorrectorSpec
-from dicom_node.contracts.volume import Volume
+from dicom_node.contracts.volume import FloatArray, Volume
+from dicom_node.dicom.combined import CombinedSeries
 from dicom_node.dicom.companions import Companion
 from dicom_node.dicom.corrected import CorrectedSeries
 from dicom_node.dicom.files import WriteBehind, output_folder
@@ -153,14 +154,15 @@ class _Writer:
         series_uid = uids.series(role)
         number = series_number(sources.frames[0].series_number, ordinal)
         target = self._folder / output_folder(role)
-        making = CorrectedSeries(self._provenance, self._correction.warnings)
+        own = sources.frames_of(corrected)
+        making = self._making(sources, corrected, own, frames)
         files, changed, clipped = [], 0, 0
         with WriteBehind() as outlet:
             for index in range(frames.shape[0]):
                 instance_uid = uids.instance(role, index)
-                origin = derived_from(self._sources, role, index)
+                origin = derived_from(self._sources, role, own[index])
                 identity = CorrectedInstance(role, series_uid, instance_uid, number, origin)
-                made = making.image(sources.frames[index].file, np.asarray(frames[index], dtype=np.float32), identity)
+                made = making.image(origin[0].file, np.asarray(frames[index], dtype=np.float32), identity)
                 path = target / f"{index + 1:04d}.dcm"
                 outlet.write(path, made.parts)
                 files.append(DerivedFile(path, instance_uid, origin[0].sop_class_uid))
@@ -171,6 +173,15 @@ class _Writer:
             self._warnings.append(f"{role}: {clipped} voxels were clipped to what the source's stored bits can hold")
         metrics = {**self._correction.metrics, "changed_frames": float(changed), "clipped_voxels": float(clipped)}
         return DerivedSeries(role, series_uid, tuple(files), metrics)
+
+    def _making(
+        self, sources: RoleSources, corrected: Volume, own: Sequence[int], frames: FloatArray
+    ) -> CorrectedSeries | CombinedSeries:
+        source, warnings = sources.loaded.volume, self._correction.warnings
+        if not corrected.combines(source):
+            return CorrectedSeries(self._provenance, warnings)
+        padding = None if source.padding is None else np.asarray(source.padding.all(axis=0))
+        return CombinedSeries(self._provenance, warnings, [sources.frames[n].file for n in own], padding, frames)
 
     def _map(self, name: str, ordinal: int) -> DerivedSeries | None:
         quantity = self._correction.maps[name]
@@ -238,8 +249,7 @@ def _check_shape(spec: CorrectorSpec, role: str, corrected: Volume, source: Volu
         raise DerivationError(f"{spec.name}: corrected {role} is in {corrected.units}, its source in {source.units}")
     if corrected.geometry != source.geometry:
         raise DerivationError(f"{spec.name}: corrected {role} lies on another grid than its source")
-    leading = corrected.shape[:-3]
-    if leading not in (source.shape[:-3], ()):
+    if (corrected.axes, corrected.shape) != (source.axes, source.shape) and not corrected.combines(source):
         raise DerivationError(f"{spec.name}: corrected {role} has shape {corrected.shape}, its source {source.shape}")
 
 

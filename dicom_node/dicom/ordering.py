@@ -23,7 +23,7 @@ def arrange(instances: Sequence[RoleInstance], positions: Sequence[Sequence[int]
     Args:
         instances: the images.
         positions: indices of the images at each slice position, along the normal.
-        axes: `zyx`, `tzyx` or `bzyx`.
+        axes: `zyx`, `tzyx` or `bzyx`; one image at each position and no captured bin is one bin.
 
     Returns:
         Index of the image at [leading axis][slice]; one leading entry for `zyx`.
@@ -61,6 +61,8 @@ def _by_time(instances: Sequence[RoleInstance], positions: Sequence[Sequence[int
 
 def _by_bin(instances: Sequence[RoleInstance], positions: Sequence[Sequence[int]]) -> Grid:
     series = instances[0].header.series_instance_uid
+    if not any(BIN_CAPTURE in item.captures for item in instances) and all(len(group) == 1 for group in positions):
+        return [[group[0] for group in positions]]  # one image of all spins: an ordinary acquisition
     bins = [_number(item.captures.get(BIN_CAPTURE)) for item in instances]
     if None in bins:
         raise UnusableSeries(f"series {series}: the route captured no numeric '{BIN_CAPTURE}' for some images")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,30 @@ def encode(source: StoredFrame, corrected: FloatArray) -> EncodedFrame:
         signed = words.astype(words.dtype.str.replace("u", "i"), copy=True)
         words = np.where(touched, ((signed << unused) >> unused).view(words.dtype), words)
     return EncodedFrame(words, changed=True, clipped=clipped)
+
+
+def cleared(source: StoredFrame, *, widen: bool) -> StoredFrame:
+    """The frame with words that hold its stored values and nothing else, for an image that is not only this one.
+
+    What old overlays left above the stored bits goes; padding keeps its words, and no other voxel gets its value.
+
+    Args:
+        source: the source's frame.
+        widen: give the stored values all allocated bits.
+    """
+    width = 8 * source.words.dtype.itemsize
+    bits, shift = (width, 0) if widen else (source.bits_stored, source.shift)
+    if bits == source.bits_stored and _repeats_sign(source):
+        shown = source.words
+    else:
+        shown = ((source.stored & ((1 << bits) - 1)) << shift).astype(source.words.dtype)
+    padding_range = source.padding_range
+    if source.padding is not None and padding_range is None and source.padding.any():
+        shown = np.where(source.padding, source.words, shown)  # it lies in bits above the stored ones
+        if widen:
+            lost = source.words[source.padding].view(f"<{'i' if source.signed else 'u'}{width // 8}")
+            padding_range = int(lost.min()), int(lost.max())
+    return replace(source, words=shown, bits_stored=bits, shift=shift, padding_range=padding_range)
 
 
 def _repeats_sign(source: StoredFrame) -> bool:

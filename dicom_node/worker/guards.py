@@ -30,7 +30,10 @@ def check(spec: CorrectorSpec, inputs: Mapping[str, Volume], outcome: object) ->
         if role not in inputs:
             raise GuardViolation(f"corrector {spec.name} returned the role {role!r}, which it was not given")
         _same_grid(spec.name, role, inputs[role], corrected)
-        _within_limits(spec.name, role, inputs[role], corrected, spec.limits[role])
+        if corrected.combines(inputs[role]):
+            _combined_within_limits(spec.name, role, inputs[role], corrected, spec.limits[role])
+        else:
+            _within_limits(spec.name, role, inputs[role], corrected, spec.limits[role])
     for name, image in outcome.maps.items():
         _on_grid(spec.name, name, image.role, image.values.shape, inputs)
         if not np.isfinite(image.values).all():
@@ -50,7 +53,8 @@ def _on_grid(name: str, image: str, role: str, shape: tuple[int, ...], inputs: M
 
 
 def _same_grid(name: str, role: str, before: Volume, after: Volume) -> None:
-    if after.pixels.shape != before.pixels.shape or after.axes != before.axes:
+    expected = before.shape[1:] if after.combines(before) else before.shape
+    if after.shape != expected or not (after.axes == before.axes or after.combines(before)):
         raise GuardViolation(
             f"corrector {name}: role {role!r} came back as {after.axes} {after.shape}, was {before.axes} {before.shape}"
         )
@@ -92,6 +96,27 @@ def _within_limits(name: str, role: str, before: Volume, after: Volume, limits: 
             f"corrector {name}: role {role!r} changed {changed_voxels / was.size:.1%} of its voxels, "
             f"allowed are {limits.largest_changed_fraction:.1%}"
         )
+
+
+def _combined_within_limits(name: str, role: str, before: Volume, after: Volume, limits: Limits) -> None:
+    """Limits of an image of all bins: there is no one bin that it could be compared with, so changes have none."""
+    for z, now in enumerate(after.pixels):
+        if not np.isfinite(now).all():
+            raise GuardViolation(f"corrector {name}: role {role!r} holds values that are not finite")
+        padding = None if before.padding is None else before.padding[:, z].all(axis=0)
+        if padding is not None and padding.any():
+            bins = before.pixels[:, z, padding]
+            if (now[padding] < bins.min(axis=0)).any() or (now[padding] > bins.max(axis=0)).any():
+                raise GuardViolation(
+                    f"corrector {name}: role {role!r} was changed where every bin of the source holds padding"
+                )
+        values = now if padding is None else now[~padding]
+        lowest, highest = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
+        if lowest < limits.lowest or highest > limits.highest:
+            raise GuardViolation(
+                f"corrector {name}: role {role!r} has combined values from {lowest:g} to {highest:g} "
+                f"{before.units}, allowed are {limits.lowest:g} to {limits.highest:g}"
+            )
 
 
 def _mean_change(name: str, role: str, change: np.ndarray, changed: np.ndarray, allowed: float) -> None:

@@ -189,6 +189,14 @@ def test_bins_without_a_number_are_refused(captures, tmp_path):
         read_volume(given, BINS)
 
 
+def test_one_image_at_each_position_and_no_bin_is_one_bin(tmp_path):
+    mr_series(slices=3).write(tmp_path)
+    loaded = read_volume(instances(tmp_path), BINS)
+    assert loaded.volume.shape == (1, 3, 64, 64) and len(loaded.sources) == 3
+    heights = [origin[2] for origin in loaded.volume.geometry.slice_origins_mm]
+    assert heights == sorted(heights)
+
+
 def test_a_file_that_changed_since_its_header_was_read_is_unreadable(tmp_path):
     first, second = SyntheticSeries(slices=2).write(tmp_path)
     given = instances(tmp_path)

@@ -132,3 +132,63 @@ def test_maps_and_masks_must_lie_on_the_grid_and_be_finite() -> None:
 def test_something_else_than_a_correction_is_the_correctors_fault() -> None:
     with pytest.raises(CorrectorFailed, match="ndarray"):
         check(SPEC, {"ct": volume()}, np.zeros(3))
+
+
+BINS = replace(
+    SPEC, inputs={"ct": Accepts("MR", Units.MR_SIGNAL, axes="bzyx")}, limits={"ct": Limits(0, 50, largest_change=1)}
+)
+
+
+def bins(padding: np.ndarray | None = None, axes: str = "bzyx") -> Volume:
+    one = volume()
+    pixels = np.stack([one.pixels + 10 * b for b in range(3)])
+    return Volume(pixels, Units.MR_SIGNAL, one.geometry, axes=axes, padding=padding)
+
+
+def combined(source: Volume, value: float = 30.0) -> Volume:
+    return Volume(np.full(source.shape[1:], value, np.float32), Units.MR_SIGNAL, source.geometry)
+
+
+def outcome_of(after: Volume) -> Correction:
+    return Correction(changed=True, volumes={"ct": after})
+
+
+def test_bins_may_come_back_as_one_image_whatever_it_differs_by() -> None:
+    outcome = outcome_of(combined(bins()))
+    assert check(BINS, {"ct": bins()}, outcome) is outcome
+
+
+@pytest.mark.parametrize(("value", "says"), [(np.nan, "not finite"), (51.0, "from 51 to 51"), (-1.0, "allowed are 0")])
+def test_an_image_of_all_bins_has_limits(value: float, says: str) -> None:
+    with pytest.raises(GuardViolation, match=says):
+        check(BINS, {"ct": bins()}, outcome_of(combined(bins(), value)))
+
+
+def test_padding_of_every_bin_must_come_back_and_that_of_some_may_not() -> None:
+    padding = np.zeros((3, 2, 4, 4), bool)
+    padding[:, 0, 0, 0] = True
+    padding[:2, 1, 1, 1] = True
+    after = combined(bins())
+    with pytest.raises(GuardViolation, match="every bin of the source holds padding"):
+        check(BINS, {"ct": bins(padding)}, outcome_of(after))
+    kept = after.pixels.copy()
+    kept[0, 0, 0] = 10.0
+    check(BINS, {"ct": bins(padding)}, outcome_of(after.with_pixels(kept)))
+
+
+def test_padding_of_every_bin_has_no_limits() -> None:
+    source = bins(np.ones((3, 2, 4, 4), bool))
+    below = replace(source, pixels=source.pixels - 2000)
+    check(BINS, {"ct": below}, outcome_of(combined(below, -1990.0)))
+
+
+def test_only_bins_are_combined_and_onto_the_same_grid() -> None:
+    source = bins()
+    with pytest.raises(GuardViolation, match="came back as zyx"):
+        check(BINS, {"ct": bins(axes="tzyx")}, outcome_of(combined(source)))
+    moved = replace(combined(source), geometry=replace(source.geometry, pixel_spacing_mm=(2, 2)))
+    with pytest.raises(GuardViolation, match="another geometry"):
+        check(BINS, {"ct": source}, outcome_of(moved))
+    fewer = replace(source.geometry, slice_origins_mm=source.geometry.slice_origins_mm[:1])
+    with pytest.raises(GuardViolation, match="came back as"):
+        check(BINS, {"ct": source}, outcome_of(Volume(np.zeros((1, 4, 4), np.float32), Units.MR_SIGNAL, fewer)))
