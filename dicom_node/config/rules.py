@@ -31,6 +31,9 @@ class Capture(Grammar):
         name: instead of `pattern`: the whole value of the tag is the capture.
         map: for a capture, canonical value to the spellings that mean it (letter case aside); others capture nothing.
         min_distinct: a tag with fewer different values over the series is passed over.
+        tells_apart: the capture numbers images that lie at one position and have the same captures otherwise (those
+            read before it). A tag that does not tell all of them apart is passed over, `min_distinct` counts at a
+            position, and where every image has its position to itself the capture may stay unread.
     """
 
     tag: Keywords
@@ -38,6 +41,7 @@ class Capture(Grammar):
     name: Annotated[str | None, Field(pattern=r"^[a-z][a-z0-9_]*$")] = None
     map: dict[str, dict[str, Texts]] = Field(default_factory=dict)
     min_distinct: Annotated[int, Field(ge=1)] = 1
+    tells_apart: StrictBool = False
 
     @field_validator("pattern")
     @classmethod
@@ -81,6 +85,7 @@ class Evidence(Grammar):
 
     Attributes:
         same_captures: captures that must have the same set of values in every role, e.g. `bin`.
+        equal_captures: captures that must have the same number of values in every role, whatever the values are.
         same_positions: whether all roles must cover the same slice positions.
         equal_counts: whether every slice position must hold the same number of instances.
         expected: counts that the headers promise; checked where the tag is present.
@@ -88,6 +93,7 @@ class Evidence(Grammar):
     """
 
     same_captures: tuple[str, ...] = ()
+    equal_captures: tuple[str, ...] = ()
     same_positions: bool = False
     equal_counts: bool = False
     expected: tuple[ExpectedCount, ...] = ()
@@ -151,6 +157,7 @@ class Rule(Grammar):
         for role, rule in self.roles.items():
             if unknown := sorted(set(rule.captured) - known):
                 raise ValueError(f"role {role!r} asks for {unknown}, but no capture reads them")
-        if unknown := sorted(set(self.evidence.same_captures) - known):
-            raise ValueError(f"evidence.same_captures names {unknown}, but no capture reads them")
+        for asked in ("same_captures", "equal_captures"):
+            if unknown := sorted(set(getattr(self.evidence, asked)) - known):
+                raise ValueError(f"evidence.{asked} names {unknown}, but no capture reads them")
         return self

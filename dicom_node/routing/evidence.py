@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dicom_node.config.rules import Evidence, ExpectedCount
 from dicom_node.contracts import InstanceHeader, RoleInstance
 from dicom_node.routing.conditions import at_positions
-from dicom_node.routing.stack import position
+from dicom_node.routing.stack import position, same_places
 from dicom_node.routing.values import components, distinct, number
 
 Roles = Mapping[str, Sequence[RoleInstance]]
@@ -32,9 +32,15 @@ def missing_evidence(evidence: Evidence, roles: Roles) -> list[str]:
         if len({frozenset(s) for s in sets.values()}) > 1:
             shown = ", ".join(f"{role} has {len(s)}" for role, s in sets.items())
             found.append(f"the roles have different sets of {name} ({shown})")
+    for name in evidence.equal_captures:
+        numbers = {role: len({i.captures.get(name, "") for i in instances}) for role, instances in roles.items()}
+        if len(set(numbers.values())) > 1:
+            shown = ", ".join(f"{role} has {n}" for role, n in numbers.items())
+            found.append(f"the roles have different numbers of {name} ({shown})")
     if evidence.same_positions:
         places = {role: {position(i.header) for i in instances} for role, instances in roles.items()}
-        if len({frozenset(p) for p in places.values()}) > 1:
+        first = next(iter(places.values()), set())
+        if not all(same_places(first, other) for other in places.values()):
             shown = ", ".join(f"{role} has {len(p)}" for role, p in places.items())
             found.append(f"the roles cover different slice positions ({shown})")
     return found

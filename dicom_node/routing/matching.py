@@ -42,20 +42,32 @@ def match_series(rule: Rule, series: SeriesView, spec: CorrectorSpec) -> Match:
             reasons.append(verdict.reason)
     captured, unread = capture_all(rule.capture, kept)
     if unread:
-        return Match(series, {}, (f"cannot tell {' and '.join(unread)} from the headers",))
+        return Match(series, {}, (f"cannot tell {' and '.join(unread)} from the headers{_crowded(rule, unread)}",))
     roles: dict[str, tuple[RoleInstance, ...]] = {}
     denied: dict[str, str] = {}
+    fitting: set[str] = set()
     for role, wanted in role_rules(rule, spec).items():
         chosen = [i for i in kept if _captures_fit(wanted, captured[i.sop_instance_uid])]
         verdict = _plays(spec, role, wanted, chosen)
+        fitting |= {role} if chosen else set()
         if verdict.holds:
             roles[role] = tuple(RoleInstance(i, captured[i.sop_instance_uid]) for i in chosen)
             reasons.append(verdict.reason)
         else:
             denied[role] = verdict.reason
     if not roles:
-        return Match(series, {}, tuple(f"as {role}: {why}" if len(denied) > 1 else why for role, why in denied.items()))
+        # Where the captures say which role it would be, why it cannot be another one tells nothing.
+        told = [(role, why) for role, why in denied.items() if role in fitting or not fitting]
+        return Match(series, {}, tuple(f"as {role}: {why}" if len(denied) > 1 else why for role, why in told))
     return Match(series, roles, tuple(dict.fromkeys(r for r in reasons if r)))
+
+
+def _crowded(rule: Rule, unread: Sequence[str]) -> str:
+    """What a name that tells images apart would have been needed for."""
+    telling = {name for capture in rule.capture if capture.tells_apart for name in capture.names}
+    if not (crowded := [name for name in unread if name in telling]):
+        return ""
+    return f": several images lie at one position, and no tag of the rule tells their {' and '.join(crowded)} apart"
 
 
 def _plays(spec: CorrectorSpec, role: str, wanted: RoleRule, chosen: Sequence[InstanceHeader]) -> Verdict:

@@ -185,8 +185,11 @@ def _ambiguous(instances: Sequence[RoleInstance]) -> bool:
     """Whether two series of a role stand for the same thing: equal captures, so that neither adds to the other.
 
     Series that a capture tells apart (one series for each bin) complement one another, as do two series with
-    the same captures at different slice positions once any capture is read.
+    the same captures at different slice positions once any capture is read. A series that lacks a capture that
+    another one has (a combined one beside its bins) does not complement it.
     """
+    if len({frozenset(instance.captures) for instance in instances}) > 1:
+        return True
     owners: dict[object, str] = {}
     for instance in instances:
         captures = tuple(sorted(instance.captures.items()))

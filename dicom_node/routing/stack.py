@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -14,8 +14,12 @@ _AXES = ("sagittal", "coronal", "axial")
 _COS_OBLIQUE = 0.9
 """Below this |cosine| between the slice normal and every patient axis a stack is oblique (26 degrees)."""
 _SAME_DIRECTION = 0.99
+_FACING = (0.0917, 0.3141, 1.0)
+"""Normals are turned towards this side: no usual plane is parallel to it, so that rounding never turns one of two."""
 _DECIMALS = 2
 """Positions are compared to 0.01 mm: scanners write them with rounding."""
+_ROUNDING_MM = 0.021
+"""Two places that were rounded from one differ by less [mm]."""
 
 Position = tuple[str, float]
 """Orientation of the slice and its offset along the normal [mm]."""
@@ -83,14 +87,28 @@ def stack_geometry(instances: Sequence[InstanceHeader]) -> StackGeometry | None:
 
 
 def position(instance: InstanceHeader) -> Position | None:
-    """Where the slice lies: its orientation's name and its offset along the normal, rounded to 0.01 mm."""
+    """Where the slice lies: its orientation's name and its offset along the normal, rounded to 0.01 mm.
+
+    It does not depend on the side from which the slice is seen, nor on the directions of rows and columns.
+    """
     direction = _orientation(instance)
     origin = _numbers(instance.get("ImagePositionPatient"))
     if direction is None or len(origin) != 3:
         return None
     normal = _normal(direction)
+    if _dot(normal, _FACING) < 0:  # slices that were prescribed flipped show the same place from behind
+        normal = (-normal[0], -normal[1], -normal[2])
     # Adding zero turns -0.0 into 0.0, so that both count as one place.
     return _name(normal), round(_dot(normal, origin), _DECIMALS) + 0.0
+
+
+def same_places(one: Iterable[Position | None], other: Iterable[Position | None]) -> bool:
+    """Whether two sets of positions are the same but for rounding: flipped slices are told by another corner."""
+    mine, theirs = set(one), set(other)
+    if len(mine) != len(theirs) or (None in mine) != (None in theirs):
+        return False
+    pairs = zip(sorted(p for p in mine if p), sorted(p for p in theirs if p), strict=True)
+    return all(a[0] == b[0] and abs(a[1] - b[1]) <= _ROUNDING_MM for a, b in pairs)
 
 
 def _orientation(instance: InstanceHeader) -> tuple[float, ...] | None:
