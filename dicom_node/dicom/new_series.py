@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataset import Dataset
 
 from dicom_node.contracts.headers import FileRef
@@ -34,6 +34,10 @@ _OWN_GEOMETRY = (
 )
 
 
+_POLARITY_NAMES = ("SeriesDescription", "ProtocolName", "SequenceName")
+_DS_CHARACTERS = 16
+
+
 @dataclass(frozen=True)
 class Template:
     """Handle to a series that was read: the file of each 2-D frame, in axis order."""
@@ -54,7 +58,8 @@ def write_series(
     With `like`, voxels that equal the template's keep their stored words, others use its rescale and are clipped
     to its stored bits; every UID of study, series, instance and frame of reference is new, and series of one
     study that are written with the same seed stay in one study. UIDs of series and instances also depend on the
-    voxels, so that artefact and truth never share one.
+    voxels, so that artefact and truth never share one, and those of spectral bins on the names that tell the readout
+    polarity, for where there is no metal both polarities are alike.
 
     Raises:
         RequestError: unknown tags, units that are neither CT's nor MR's, or a volume that does not fit `like`.
@@ -74,9 +79,9 @@ def write_series(
                     dataset = _like(like.sources[index], frames[index], seed)
                 else:
                     dataset = _synthetic(volume, index, storage or synthetic_patient.storage_for(volume), seed)
-                _identify(dataset, seed, digest, index)
+                _identify(dataset, seed, digest + _names(volume, dataset, values), index)
                 for keyword, value in values.items():
-                    setattr(dataset, keyword, list(value) if isinstance(value, tuple) else value)
+                    _set(dataset, keyword, value)
                 if like is None and not dataset.get("BodyPartExamined"):
                     dataset.Laterality = ""  # of an unnamed body part the side is unknown, but must be there
             except PARSE_ERRORS as error:
@@ -102,11 +107,26 @@ def _like(source: FileRef, frame: np.ndarray[tuple[int, ...], np.dtype[np.float3
 def _synthetic(volume: Volume, index: int, storage: synthetic_patient.Storage, seed: int) -> Dataset:
     dataset = synthetic_patient.header(volume, index, storage, seed)
     for keyword, value in _header_values(volume, index).items():
-        setattr(dataset, keyword, list(value) if isinstance(value, tuple) else value)
+        _set(dataset, keyword, value)
     dataset.SeriesInstanceUID = uid_from("synthetic series", seed, volume.units.value)
     frame = volume.pixels.reshape(-1, *volume.shape[-2:])[index]
     _set_words(dataset, synthetic_patient.words_for(frame, storage))
     return dataset
+
+
+def _set(dataset: Dataset, keyword: str, value: TagValue) -> None:
+    """Set an element; a number with more digits than DS holds is rounded (PS3.5 6.2: 16 characters)."""
+    values = list(value) if isinstance(value, tuple) else [value]
+    if dictionary_VR(keyword) == "DS":
+        values = [f"{v:.10g}" if isinstance(v, float) and len(repr(v)) > _DS_CHARACTERS else v for v in values]
+    setattr(dataset, keyword, values if isinstance(value, tuple) else values[0])
+
+
+def _names(volume: Volume, dataset: Dataset, tags: Mapping[str, TagValue]) -> str:
+    """What may tell the polarity of spectral bins; nothing for other volumes."""
+    if volume.axes != "bzyx":
+        return ""
+    return "".join(f"/{tags.get(keyword, dataset.get(keyword))}" for keyword in _POLARITY_NAMES)
 
 
 def _header_values(volume: Volume, index: int) -> dict[str, TagValue]:
