@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import torch
 
-from correctors.mavric.evidence import Combining, Evidence, combined_by
+from correctors.mavric.evidence import Combining, Evidence, Side, combined_by
 from correctors.mavric.result import Result
 
 
-def classical(evidence: Evidence, combining: Combining = Combining.MATCHED) -> Result:
+def classical(evidence: Evidence, combining: Combining = Combining.MATCHED, side: Side = Side.BOTH) -> Result:
     """Correct and combine.
 
     Args:
         evidence: of the slices.
         combining: how bins become one image.
+        side: from which polarity.
     """
     first = evidence.first
-    straight = combined_by(combining, first, evidence.acquired.bins)
+    straight = combined_by(combining, first, evidence.acquired.bins, side)
     image = torch.lerp(evidence.mean, straight, first.confidence)
     return Result(image, first.field_hz, first.unwarped.attention, first.confidence)

@@ -31,6 +31,19 @@ class Combining(StrEnum):
     """By the bins' profiles at the voxel's frequency, on the scale of the root sum of squares."""
 
 
+class Side(StrEnum):
+    """Which polarity an image is made from."""
+
+    BOTH = "both"
+    PLUS = "plus"
+    MINUS = "minus"
+
+    @property
+    def swapped(self) -> Side:
+        """The other one."""
+        return {Side.BOTH: Side.BOTH, Side.PLUS: Side.MINUS, Side.MINUS: Side.PLUS}[self]
+
+
 @dataclass(frozen=True, eq=False)
 class Acquired:
     """Bins of both polarities; the readout is the last axis.
@@ -167,11 +180,19 @@ def first_fields(acquired: Acquired, noise: float) -> tuple[Tensor, tuple[Tensor
     return field_hz(plus, minus, bins, noise), own
 
 
-def combined_by(combining: Combining, straight: Straightened, bins: Bins) -> Tensor:
-    """Bins moved back, combined, (z, y, x)."""
+def combined_by(combining: Combining, straight: Straightened, bins: Bins, side: Side = Side.BOTH) -> Tensor:
+    """Bins moved back, combined, (z, y, x).
+
+    Args:
+        combining: how.
+        straight: the bins moved back.
+        bins: which bins; a single one has no profile that could be matched.
+        side: from which polarity.
+    """
     if combining is Combining.MATCHED and bins.count > 1:
-        return straight.both
-    return root_sum_of_squares(straight.unwarped.images)
+        return {Side.BOTH: straight.both, Side.PLUS: straight.plus, Side.MINUS: straight.minus}[side]
+    moved = straight.unwarped
+    return root_sum_of_squares({Side.BOTH: moved.images, Side.PLUS: moved.plus, Side.MINUS: moved.minus}[side])
 
 
 def straightened(

@@ -19,6 +19,7 @@ from correctors.mavric.evidence import (
     Acquired,
     Combining,
     Levels,
+    Side,
     first_fields,
     gather,
     levels,
@@ -37,13 +38,15 @@ from dicom_node.contracts import (
     Units,
     Volume,
 )
-from dicom_node.errors import WeightsError
+from dicom_node.errors import RequestError, WeightsError
 
-Method = Callable[[Acquired, Levels], Result]
-"""Maps some slices' bins, and the levels of their series, to a combined image with its maps."""
+Method = Callable[[Acquired, Levels, bool], Result]
+"""Maps some slices' bins, the levels of their series, and whether roles are swapped, to a combined image and maps."""
 OUTPUT = "plus"
 """The role that the combined series is derived from."""
-NO_WEIGHTS = ("classical", "plus", "minus", "mean")
+UNCORRECTED: Mapping[str, Side] = {"plus": Side.PLUS, "minus": Side.MINUS, "mean": Side.BOTH}
+"""Methods that move nothing, and the polarity that they show."""
+_SHARES = {Side.PLUS: 1.0, Side.MINUS: 0.0, Side.BOTH: 0.5}
 SLICES_AT_ONCE = {"cpu": 2, "cuda": 20}
 """Bounds the memory: 24 bins of both polarities are moved and held several times."""
 
@@ -62,21 +65,30 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
 
     Raises:
         WeightsError: the method needs weights and got none, or ones of another architecture.
+        RequestError: the method makes no image from one polarity alone.
     """
     on = resolve_device(device)
     wanted = str(parameters["combine"])
     matched = wanted == "matched" or (wanted == "auto" and method in ("classical", "best"))
     combining = Combining.MATCHED if matched else Combining.RSOS
-    if method in NO_WEIGHTS:
+    side = Side(str(parameters["polarity"]))
+    if side is not Side.BOTH and method in (*UNCORRECTED, "best"):
+        raise RequestError(
+            f"mavric/{method} takes no polarity: it is for images that paper, predecessor or classical make from one "
+            "polarity alone"
+        )
+    if method in (*UNCORRECTED, "classical"):
         if weights is not None:
             raise WeightsError(f"mavric/{method} has no weights: name a method that has, with --method")
-        chosen: Method = _Classical(combining) if method == "classical" else _Uncorrected(method, combining)
+        chosen: Method = (
+            _Classical(combining, side) if method == "classical" else _Uncorrected(UNCORRECTED[method], combining)
+        )
     elif weights is None:
         raise WeightsError(f"mavric/{method} needs a weights package, and none is installed: train one")
     elif method == "best":
         chosen = _Best(best.load(weights, on), combining)
     else:
-        chosen = _Pairwise(paper.load(weights, on), combining, attention=method == "paper")
+        chosen = _Pairwise(paper.load(weights, on), combining, side, attention=method == "paper")
     return Mavric(
         method=chosen,
         device=on,
@@ -89,9 +101,11 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
 @dataclass(frozen=True)
 class _Classical:
     combining: Combining
+    side: Side
 
-    def __call__(self, acquired: Acquired, known: Levels) -> Result:
-        return classical(gather(acquired, known), self.combining)
+    def __call__(self, acquired: Acquired, known: Levels, swapped: bool) -> Result:
+        side = self.side.swapped if swapped else self.side
+        return classical(gather(acquired, known), self.combining, side)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +113,8 @@ class _Best:
     networks: MavricNetworks
     combining: Combining
 
-    def __call__(self, acquired: Acquired, known: Levels) -> Result:
+    def __call__(self, acquired: Acquired, known: Levels, swapped: bool) -> Result:
+        del swapped
         evidence = gather(acquired, known)
         if acquired.bins.count == 1:  # the networks have learnt from spectral bins
             return classical(evidence, self.combining)
@@ -108,20 +123,19 @@ class _Best:
 
 @dataclass(frozen=True)
 class _Uncorrected:
-    """MAVRIC(+), MAVRIC(-) or their mean; `swapped` roles are told by the caller."""
+    """MAVRIC(+), MAVRIC(-) or their mean."""
 
-    which: str
+    side: Side
     combining: Combining
 
-    def __call__(self, acquired: Acquired, known: Levels) -> Result:
+    def __call__(self, acquired: Acquired, known: Levels, swapped: bool) -> Result:
         field, _ = first_fields(acquired, known.noise)
-        shares = {"plus": 1.0, "minus": 0.0, "mean": 0.5}
-        share = shares[self.which]
+        share = _SHARES[self.side.swapped if swapped else self.side]
         if self.combining is Combining.MATCHED and acquired.bins.count > 1:
             one, other = (combined(images, field, acquired.bins) for images in (acquired.plus, acquired.minus))
-            image = share * one + (1 - share) * other
         else:
-            image = share * root_sum_of_squares(acquired.plus) + (1 - share) * root_sum_of_squares(acquired.minus)
+            one, other = (root_sum_of_squares(images) for images in (acquired.plus, acquired.minus))
+        image = share * one + (1 - share) * other
         return Result(image, field, torch.full_like(image, share), torch.zeros_like(image))
 
 
@@ -131,9 +145,10 @@ class _Pairwise:
 
     network: torch.nn.Module
     combining: Combining
+    side: Side
     attention: bool
 
-    def __call__(self, acquired: Acquired, known: Levels) -> Result:
+    def __call__(self, acquired: Acquired, known: Levels, swapped: bool) -> Result:
         del known
         made = paper.corrected_bins(self.network, acquired.plus, acquired.minus, attention=self.attention)
         energy = made.image.square()
@@ -142,10 +157,12 @@ class _Pairwise:
         found = centres + acquired.bandwidth_hz_px * made.maps.off_resonance
         field = (energy * found).sum(dim=0) / total
         attention = (energy * made.maps.attention).sum(dim=0) / total
+        side = self.side.swapped if swapped else self.side
+        images = {Side.BOTH: made.image, Side.PLUS: made.plus, Side.MINUS: made.minus}[side]
         if self.combining is Combining.MATCHED and acquired.bins.count > 1:
-            image = combined(made.image, field, acquired.bins)
+            image = combined(images, field, acquired.bins)
         else:
-            image = root_sum_of_squares(made.image)
+            image = root_sum_of_squares(images)
         return Result(image, field, attention, torch.ones_like(image))
 
 
@@ -199,7 +216,7 @@ class Mavric:
         return Correction(
             changed=True,
             volumes={OUTPUT: Volume(_with_padding(image, source), source.units, source.geometry, tags=source.tags)},
-            masks={"beyond": Mask(OUTPUT, beyond, "Beyond the reach of the spectral bins")},
+            masks={"beyond": Mask(OUTPUT, beyond, "Beyond the reach of the spectral bins")} if beyond.any() else {},
             maps=_maps(given, given.on_grid(made.attention), field),
             quality=quality_of(given.on_grid(made.confidence), image, beyond, field),
             metrics={
@@ -213,9 +230,6 @@ class Mavric:
         )
 
     def _in_slices(self, given: InputSet, known: Levels) -> Result:
-        method = self._method
-        if isinstance(method, _Uncorrected) and given.swapped:
-            method = replace(method, which={"plus": "minus", "minus": "plus"}.get(method.which, method.which))
         acquired = given.acquired
         at_once = SLICES_AT_ONCE[torch.device(self._device).type]
         parts = []
@@ -223,7 +237,7 @@ class Mavric:
             for first in range(0, acquired.plus.shape[1], at_once):
                 here = slice(first, first + at_once)
                 some = replace(acquired, plus=acquired.plus[:, here], minus=acquired.minus[:, here])
-                parts.append(method(some, known))
+                parts.append(self._method(some, known, given.swapped))
         names = ("image", "off_resonance_hz", "attention", "confidence")
         return Result(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 

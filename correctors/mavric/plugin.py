@@ -48,6 +48,12 @@ SPEC = CorrectorSpec(
             "voxel's frequency (auto: matched for classical and best, rsos for the others)",
             choices=("auto", "rsos", "matched"),
         ),
+        "polarity": Parameter(
+            default="both",
+            description="for comparison: what paper, predecessor and classical make of one polarity alone, corrected "
+            "and combined (figure 4 of the paper), in place of both",
+            choices=("both", "plus", "minus"),
+        ),
         "readout": Parameter(
             default="auto",
             description="axis of the readout: along the rows, along the columns, or as In-plane Phase Encoding "

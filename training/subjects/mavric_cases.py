@@ -125,7 +125,10 @@ def volumes(case: Acquired, clean: Volume) -> tuple[Mapping[str, Volume], Volume
         return Volume(scaled, Units.MR_SIGNAL, geometry, axes=axes, tags=tags)
 
     truth = undistorted(case.scene.signal, case.scene.off_resonance_hz, case.acquisition.bins)
-    bins = {"plus": written(made.plus, "bzyx"), "minus": written(made.minus, "bzyx")}
+    # Scanners store whole numbers; the truth was never stored.
+    bins = {
+        role: written((one * UNIT).round() / UNIT, "bzyx") for role, one in (("plus", made.plus), ("minus", made.minus))
+    }
     return bins, replace(written(truth.clamp(min=0), "zyx"), tags={})
 
 
