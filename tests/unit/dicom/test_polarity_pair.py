@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.compose.replay import FolderSources
 from dicom_node.contracts import Accepts, Correction, Geometry, Limits, ParameterMap, Units, Volume
@@ -118,6 +119,24 @@ def test_a_job_writes_one_series_of_combined_bins_that_names_both_polarities(tmp
         assert len(made.SourceImageSequence) == 6 and "EchoNumbers" not in made
         assert made.BitsStored == 16 and made.pixel_array.max() > 4095
     assert outcome.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("syntax", "vr"), [(ExplicitVRLittleEndian, "SL"), (ExplicitVRLittleEndian, "IS"), (ImplicitVRLittleEndian, "IS")]
+)
+def test_the_offset_frequency_of_ge_numbers_bins_and_does_not_outlive_them(syntax, vr, tmp_path):
+    write_pair(tmp_path / "in", bins(seed=1), bins(seed=2))
+    for path in (tmp_path / "in").rglob("*.dcm"):
+        dataset = pydicom.dcmread(path)
+        offset = 1000 * (int(dataset.EchoNumbers) - 2)
+        dataset.private_block(0x0043, "GEMS_PARM_01", create=True).add_new(0x34, vr, offset)
+        del dataset.EchoNumbers
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.save_as(path, implicit_vr=syntax.is_implicit_VR, little_endian=True)
+    (made,) = routed(tmp_path / "in").input_sets
+    assert {item.captures["bin"] for item in made.roles["minus"]} == {"-1000", "0", "1000"}
+    for file in corrected(tmp_path / "in", tmp_path / "out").derived.series[0].files:
+        assert 0x34 not in pydicom.dcmread(file.path).private_block(0x0043, "GEMS_PARM_01")
 
 
 @pytest.mark.parametrize("only", ["plus", "map:off_resonance"])
