@@ -226,4 +226,4 @@ def within(field: Tensor, bins: Bins) -> Tensor:
 
 def _sampled(values: Tensor) -> Tensor:
     flat = values.flatten()
-    return flat[:: max(1, len(flat) // _SAMPLES)]
+    return flat[:: max(1, len(flat) // _SAMPLES) | 1]  # an odd step meets every column
