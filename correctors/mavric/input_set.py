@@ -26,11 +26,13 @@ LARGEST_BANDWIDTH_DIFFERENCE = 0.01
 ONE_BIN_FWHM_HZ = 1e9
 """A single 'bin' is an ordinary spin echo: it excites every frequency."""
 UNSUITABLE = frozenset(
-    {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "DIS2D", "DIS3D", "DERIVED", "SECONDARY", "LOCALIZER",
-     "PROJECTION IMAGE", "MIP", "MPR"}
+    {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY", "DIS2D", "DIS3D", "LOCALIZER", "PROJECTION IMAGE",
+     "MIP", "MPR"}
 )  # fmt: skip
-"""Values of Image Type: no magnitude, or resampled after acquisition, so that signal no longer lies where it fell."""
+"""Values of Image Type: no magnitude, or resampled after acquisition, so that signal no longer lies where it fell. A
+single bin may well be called DERIVED by a scanner; whether it is one is seen from bin to bin."""
 Readout = Literal["auto", "rows", "columns"]
+_DISORDER = "the bins are not in the order of their frequencies, or both roles hold the same readout polarity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,25 +82,27 @@ def input_set(
     minus = onto(plus.geometry, minus)
     warnings = _check_rescale(plus, minus)
     bandwidth = _bandwidth(plus, minus)
-    across = _readout_axis(plus, minus, readout) == "columns"
-    images = [_tensor(volume, across=across, device=device) for volume in (plus, minus)]
+    across = (_readout_axis(plus, minus) if readout == "auto" else readout) == "columns"
+    told = _told_spacing_hz(plus)
+    backwards = told is not None and told < 0
+    images = [_tensor(volume, backwards=backwards, device=device) for volume in (plus, minus)]
     count = plus.shape[0]
     if count == 1:
         bins = Bins(1, spacing_hz, ONE_BIN_FWHM_HZ)
         warnings = (*warnings, "one image of each polarity and no spectral bins: the field comes from the pair alone")
     else:
-        told = _told_spacing_hz(plus)
-        if told is not None and told < 0:
-            images = [one.flip(0) for one in images]
         bins = Bins(count, spacing_hz if told is None else abs(told), fwhm_hz)
-    order = order_of(images[0], images[1], bins.spacing_hz / bandwidth)
+    turned = [one.transpose(-1, -2).contiguous() if across else one for one in images]
+    step = bins.spacing_hz / bandwidth
+    order = order_of(turned[0], turned[1], step)
     if order is Order.UNCLEAR:
+        other = order_of(turned[0].transpose(-1, -2), turned[1].transpose(-1, -2), step)
         raise CorrectionRefused(
-            "the bins are not in the order of their frequencies, or both roles hold the same readout polarity: from "
-            "bin to bin the two polarities do not move apart steadily along the readout"
+            "from bin to bin the two polarities do not move apart steadily along the readout: "
+            + ("they do across it, so the readout axis is told wrongly" if other is not Order.UNCLEAR else _DISORDER)
         )
     swapped = order is Order.SWAPPED
-    first, second = (images[1], images[0]) if swapped else (images[0], images[1])
+    first, second = (turned[1], turned[0]) if swapped else (turned[0], turned[1])
     return InputSet(Acquired(first, second, bandwidth, bins), swapped, across, warnings)
 
 
@@ -159,10 +163,8 @@ def _bandwidth(plus: Volume, minus: Volume) -> float:
     return numbers[0]
 
 
-def _readout_axis(plus: Volume, minus: Volume, wanted: Readout) -> str:
+def _readout_axis(plus: Volume, minus: Volume) -> str:
     """`rows` where signal moves along rows (the last axis), `columns` where along columns (PS3.3 C.8.3.1)."""
-    if wanted != "auto":
-        return wanted
     values = {
         str(value).strip().upper()
         for volume in (plus, minus)
@@ -187,7 +189,9 @@ def _told_spacing_hz(volume: Volume) -> float | None:
         if by_bin is None:
             continue
         steps = np.diff(by_bin) * hertz
-        usual = float(np.median(steps))
+        if not len(steps):
+            return None
+        usual = float(steps.mean())
         if abs(usual) < 1.0 or (np.sign(steps) != np.sign(usual)).any():
             continue
         if (np.abs(steps / usual - 1) > 0.25).any():
@@ -221,8 +225,7 @@ def _values(volume: Volume, keyword: str) -> list[TagValue]:
     return [value for value in dict.fromkeys(_every(volume, keyword)) if value not in (None, "", ())]
 
 
-def _tensor(volume: Volume, *, across: bool, device: str) -> Tensor:
-    turned = np.swapaxes(volume.pixels, -1, -2) if across else volume.pixels
-    return torch.from_numpy(np.ascontiguousarray(turned).copy() if not across else np.ascontiguousarray(turned)).to(
-        device
-    )
+def _tensor(volume: Volume, *, backwards: bool, device: str) -> Tensor:
+    """A copy, bins ascending: the volume is not ours to change."""
+    ascending = volume.pixels[::-1] if backwards else volume.pixels
+    return torch.from_numpy(np.array(ascending, dtype=np.float32, order="C")).to(device)
