@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 
@@ -19,3 +21,10 @@ def resolve_device(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("CUDA was asked for, but torch finds no CUDA device: use auto or cpu")
     return device
+
+
+def half_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Networks run in half precision on a GPU; not while they learn, where small gradients would vanish."""
+    if device.type == "cuda" and not torch.is_grad_enabled():
+        return torch.autocast("cuda", dtype=torch.float16)
+    return nullcontext()

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from correctors.common.device import half_precision
 from correctors.common.weights import load_network
 from correctors.mavric.best_network import MavricNetworks
 from correctors.mavric.evidence import Combining, Evidence, Straightened, combined_by, straightened, within
@@ -121,7 +122,7 @@ def _run(network: nn.Module, channels: Tensor) -> Tensor:
     multiple = int(getattr(network, "multiple", MULTIPLE))
     height, width = channels.shape[-2:]
     padded = functional.pad(channels, (0, -width % multiple, 0, -height % multiple), mode="replicate")
-    with torch.autocast("cuda", dtype=torch.float16, enabled=channels.device.type == "cuda"):
+    with half_precision(channels.device):
         out = network(padded.contiguous(memory_format=torch.channels_last))
     made: Tensor = out[..., :height, :width].float()
     return made

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from correctors.common.device import half_precision
 from correctors.common.weights import load_network
 from correctors.mavric.paper_network import DualPolarityUnet
 from dicom_node.errors import WeightsError
@@ -26,6 +27,8 @@ INPUTS: Mapping[str, Any] = MappingProxyType({"pair": "plus, minus", "shifts": "
 """What goes in and out; a weights package whose `inputs` say otherwise was trained for another version."""
 TOTAL_VARIATION = 1e-4
 """Of the maps, in pixels; the two other losses count 1 each (eq. 13)."""
+SPLAT = Splat.SINC
+"""Nearly eq. 1: a linear splat averages two pixels, and would reward a wrong half pixel with less noise."""
 PAIRS_AT_ONCE = 16
 
 
@@ -73,23 +76,21 @@ def load(package: Path, device: str) -> nn.Module:
     return loaded.network
 
 
-def corrected(
-    network: nn.Module, plus: Tensor, minus: Tensor, *, attention: bool = True, splat: Splat = Splat.LINEAR
-) -> CorrectedPairs:
+def corrected(network: nn.Module, plus: Tensor, minus: Tensor, *, attention: bool = True) -> CorrectedPairs:
     """Correct pairs; differentiable in the network's weights.
 
     Args:
         network: maps (pair, 2, y, x), normalised by the larger maximum of each pair, to four maps.
         plus: images of the plus polarity, (pair, y, x).
         minus: the same of the minus polarity.
-        attention: False for the predecessor.
-        splat: how signal is moved.
+        attention: False for the predecessor, which knows shifts only.
     """
     maps = pair_maps(network, plus, minus)
     if not attention:
-        maps = PairMaps(maps.shift_plus, maps.shift_minus, maps.off_resonance, torch.full_like(plus, 0.5))
-    one = moved(plus, maps.shift_plus / 2, splat)
-    other = moved(minus, maps.shift_minus / 2, splat)
+        off_resonance = (maps.shift_minus - maps.shift_plus) / 4
+        maps = PairMaps(maps.shift_plus, maps.shift_minus, off_resonance, torch.full_like(plus, 0.5))
+    one = moved(plus, maps.shift_plus / 2, SPLAT)
+    other = moved(minus, maps.shift_minus / 2, SPLAT)
     return CorrectedPairs(one, other, maps.attention * one + (1 - maps.attention) * other, maps)
 
 
@@ -129,9 +130,10 @@ def loss(made: CorrectedPairs, plus: Tensor, minus: Tensor, *, consistency: floa
         consistency: weight of eq. 12; 0 for the predecessor, which has no attention to learn.
     """
     maps = made.maps
-    base = _square(moved(plus, maps.shift_plus) - minus) + _square(moved(minus, maps.shift_minus) - plus)
-    again = _square(moved(made.image, maps.off_resonance) - plus)
-    again = again + _square(moved(made.image, -maps.off_resonance) - minus)
+    base = _square(moved(plus, maps.shift_plus, SPLAT) - minus)
+    base = base + _square(moved(minus, maps.shift_minus, SPLAT) - plus)
+    again = _square(moved(made.image, maps.off_resonance, SPLAT) - plus)
+    again = again + _square(moved(made.image, -maps.off_resonance, SPLAT) - minus)
     rough = sum(
         (_variation(one) for one in (maps.shift_plus, maps.shift_minus, maps.off_resonance)), start=plus.new_zeros(())
     )
@@ -145,7 +147,7 @@ def pair_maps(network: nn.Module, plus: Tensor, minus: Tensor) -> PairMaps:
     multiple = int(getattr(network, "multiple", 1))
     height, width = pair.shape[-2:]
     padded = functional.pad(pair / brightest, (0, -width % multiple, 0, -height % multiple))
-    with torch.autocast("cuda", dtype=torch.float16, enabled=pair.device.type == "cuda"):
+    with half_precision(pair.device):
         out = network(padded.contiguous(memory_format=torch.channels_last))
     maps = out[..., :height, :width].float()
     return PairMaps(maps[:, 0], maps[:, 1], maps[:, 2], maps[:, 3].sigmoid())

@@ -48,6 +48,8 @@ class DualPolarityUnet(nn.Module):
                 nn.init.kaiming_uniform_(module.weight, nonlinearity="relu")
         # Near zero the maps say: nothing has moved, and both polarities count the same.
         nn.init.uniform_(self.head.weight, -1e-3, 1e-3)
+        if self.head.bias is not None:
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, pair: Tensor) -> Tensor:
         """Map (batch, 2, y, x) to (batch, 4, y, x).
