@@ -99,7 +99,8 @@ def result(networks: nn.Module, evidence: Evidence, combining: Combining = Combi
         image = torch.lerp(
             evidence.mean, combined_by(combining, made.straight, evidence.acquired.bins), made.confidence
         )
-    return Result(image, made.straight.field_hz, made.straight.unwarped.attention, made.confidence)
+    straight, bandwidth = made.straight, evidence.acquired.bandwidth_hz_px
+    return Result.by_field(image, straight.field_hz, straight.unwarped.attention, made.confidence, bandwidth)
 
 
 def _image_channels(evidence: Evidence, straight: Straightened) -> list[Tensor]:

@@ -23,4 +23,5 @@ def classical(evidence: Evidence, combining: Combining = Combining.MATCHED, side
     first = evidence.first
     straight = combined_by(combining, first, evidence.acquired.bins, side)
     image = torch.lerp(evidence.mean, straight, first.confidence)
-    return Result(image, first.field_hz, first.unwarped.attention, first.confidence)
+    bandwidth = evidence.acquired.bandwidth_hz_px
+    return Result.by_field(image, first.field_hz, first.unwarped.attention, first.confidence, bandwidth)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from correctors.common.device import resolve_device
 from correctors.mavric import best, paper
@@ -136,7 +137,8 @@ class _Uncorrected:
         else:
             one, other = (root_sum_of_squares(images) for images in (acquired.plus, acquired.minus))
         image = share * one + (1 - share) * other
-        return Result(image, field, torch.full_like(image, share), torch.zeros_like(image))
+        attention, bandwidth = torch.full_like(image, share), acquired.bandwidth_hz_px
+        return Result.by_field(image, field, attention, torch.zeros_like(image), bandwidth)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,19 +153,25 @@ class _Pairwise:
     def __call__(self, acquired: Acquired, known: Levels, swapped: bool) -> Result:
         del known
         made = paper.corrected_bins(self.network, acquired.plus, acquired.minus, attention=self.attention)
-        energy = made.image.square()
-        total = energy.sum(dim=0).clamp(min=torch.finfo(energy.dtype).tiny)
-        centres = torch.tensor(acquired.bins.centres_hz, dtype=energy.dtype, device=energy.device).view(-1, 1, 1, 1)
-        found = centres + acquired.bandwidth_hz_px * made.maps.off_resonance
-        field = (energy * found).sum(dim=0) / total
-        attention = (energy * made.maps.attention).sum(dim=0) / total
+        maps, bandwidth = made.maps, acquired.bandwidth_hz_px
+        centres = made.image.new_tensor(acquired.bins.centres_hz).view(-1, 1, 1, 1)
+        field = _weighted(centres + bandwidth * maps.off_resonance, made.image)
+        attention = _weighted(maps.attention, made.image)
+        shift_plus = _weighted(maps.shift_plus - centres * (2 / bandwidth), acquired.plus)
+        shift_minus = _weighted(maps.shift_minus + centres * (2 / bandwidth), acquired.minus)
         side = self.side.swapped if swapped else self.side
         images = {Side.BOTH: made.image, Side.PLUS: made.plus, Side.MINUS: made.minus}[side]
         if self.combining is Combining.MATCHED and acquired.bins.count > 1:
             image = combined(images, field, acquired.bins)
         else:
             image = root_sum_of_squares(images)
-        return Result(image, field, attention, torch.ones_like(image))
+        return Result(image, field, attention, torch.ones_like(image), shift_plus, shift_minus)
+
+
+def _weighted(values: Tensor, images: Tensor) -> Tensor:
+    """Mean over the bins, (z, y, x), each weighted with its energy there."""
+    energy = images.square()
+    return (energy * values).sum(dim=0) / energy.sum(dim=0).clamp(min=torch.finfo(energy.dtype).tiny)
 
 
 class Mavric:
@@ -217,7 +225,7 @@ class Mavric:
             changed=True,
             volumes={OUTPUT: Volume(_with_padding(image, source), source.units, source.geometry, tags=source.tags)},
             masks={"beyond": Mask(OUTPUT, beyond, "Beyond the reach of the spectral bins")} if beyond.any() else {},
-            maps=_maps(given, given.on_grid(made.attention), field),
+            maps=_maps(given, made, field),
             quality=quality_of(given.on_grid(made.confidence), image, beyond, field),
             metrics={
                 "spectral_bins": float(given.acquired.bins.count),
@@ -238,7 +246,7 @@ class Mavric:
                 here = slice(first, first + at_once)
                 some = replace(acquired, plus=acquired.plus[:, here], minus=acquired.minus[:, here])
                 parts.append(self._method(some, known, given.swapped))
-        names = ("image", "off_resonance_hz", "attention", "confidence")
+        names = [field.name for field in fields(Result)]
         return Result(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -251,14 +259,14 @@ def _with_padding(image: FloatArray, source: Volume) -> FloatArray:
     return kept
 
 
-def _maps(given: InputSet, attention: FloatArray, field: FloatArray) -> Mapping[str, ParameterMap]:
-    """Figure 5 of the paper, for the whole spectrum; shifts are those of a receiver tuned to water, eqs. 4 and 5."""
-    shift = (-2 / given.acquired.bandwidth_hz_px) * field
-    if given.swapped:
-        attention, shift = 1 - attention, -shift
+def _maps(given: InputSet, made: Result, field: FloatArray) -> Mapping[str, ParameterMap]:
+    """Figure 5 of the paper, for the whole spectrum: what belongs to the roles as they are named."""
+    attention = given.on_grid(1 - made.attention if given.swapped else made.attention)
+    shifts = [given.on_grid(one) for one in (made.shift_plus, made.shift_minus)]
+    plus, minus = reversed(shifts) if given.swapped else shifts
     return {
         "off-resonance": ParameterMap(OUTPUT, field, Units.HERTZ, "Off-resonance frequency"),
-        "shift-plus": ParameterMap(OUTPUT, shift, Units.PIXEL, "Frequency shift from the plus to the minus polarity"),
-        "shift-minus": ParameterMap(OUTPUT, -shift, Units.PIXEL, "Frequency shift from the minus to the plus polarity"),
+        "shift-plus": ParameterMap(OUTPUT, plus, Units.PIXEL, "Frequency shift from the plus to the minus polarity"),
+        "shift-minus": ParameterMap(OUTPUT, minus, Units.PIXEL, "Frequency shift from the minus to the plus polarity"),
         "attention": ParameterMap(OUTPUT, attention, Units.FRACTION, "Attention: weight of the plus polarity"),
     }
