@@ -39,4 +39,4 @@ def random_bar(site: HipSite, rng: np.random.Generator) -> HipImplant:
         half = float(rng.uniform(*HALF_LENGTH_MM)) * axis / np.linalg.norm(axis)
         ends = shapes.as_point(middle - half), shapes.as_point(middle + half)
         shape = shapes.round_cone(*ends, radius, radius * float(rng.uniform(0.7, 1.0)))
-    return HipImplant(ImplantKind.BAR, site, (ImplantPart(material, shape),))
+    return HipImplant(ImplantKind.BAR, site, parts=(ImplantPart(material, shape),))

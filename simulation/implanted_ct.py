@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dicom_node.contracts import BoolArray, FloatArray, Geometry, Volume
 from simulation.fan_projector import FanProjector, body_fan
-from simulation.implants import HipImplant, rasterise
+from simulation.implants import Implant, rasterise
 from simulation.metal_ct import SCALE_HU, simulate_metal
 from simulation.projector import ParallelGeometry, ParallelProjector
 from simulation.scanner import Acquisition, Scanner
@@ -47,7 +47,7 @@ Slices = Callable[[Tensor, ParallelProjector], tuple[Tensor, Tensor, Tensor, Ten
 
 def implanted(
     volume: Volume,
-    implants: tuple[HipImplant, ...],
+    implants: tuple[Implant, ...],
     here: slice,
     *,
     acquisition: Acquisition,

@@ -1,4 +1,4 @@
-"""Plausible hip implants as solids in patient space."""
+"""Plausible implants as solids in patient space, those of the hip first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
+from typing import Self
 
 import numpy as np
 
@@ -80,24 +81,33 @@ class ImplantPart:
     shape: Shape
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Implant:
+    """An implant in place, anywhere in the body.
+
+    Attributes:
+        parts: its pieces; a later piece displaces earlier ones.
+    """
+
+    parts: tuple[ImplantPart, ...]
+
+    def made_of(self, material: Material) -> Self:
+        """The same with all its metal and ceramic of one material; polyethylene and cement stay."""
+        parts = (part if part.material in _NO_METAL else replace(part, material=material) for part in self.parts)
+        return replace(self, parts=tuple(parts))
+
+
 @dataclass(frozen=True, eq=False)
-class HipImplant:
-    """An implant in place.
+class HipImplant(Implant):
+    """An implant in a hip.
 
     Attributes:
         kind: what it is.
         site: where it is.
-        parts: its pieces; a later piece displaces earlier ones.
     """
 
     kind: ImplantKind
     site: HipSite
-    parts: tuple[ImplantPart, ...]
-
-    def made_of(self, material: Material) -> HipImplant:
-        """The same with all its metal and ceramic of one material; polyethylene and cement stay."""
-        parts = (part if part.material in _NO_METAL else replace(part, material=material) for part in self.parts)
-        return replace(self, parts=tuple(parts))
 
 
 def random_implant(
@@ -135,11 +145,11 @@ def random_implant(
         ImplantKind.SCREWS: _screws,
         ImplantKind.PLATE: _plate,
     }
-    drawn = HipImplant(kind, site, builders[kind](site, rng))
+    drawn = HipImplant(kind, site, parts=builders[kind](site, rng))
     return drawn if material is None else drawn.made_of(material)
 
 
-def rasterise(implants: tuple[HipImplant, ...], geometry: Geometry) -> dict[Material, FloatArray]:
+def rasterise(implants: tuple[Implant, ...], geometry: Geometry) -> dict[Material, FloatArray]:
     """Share of each voxel that each implant material fills.
 
     Args:

@@ -12,6 +12,7 @@ import numpy as np
 from dicom_node.contracts import FloatArray
 from simulation import shapes
 from simulation.shapes import Point, Shape
+from simulation.solids import without
 
 Path = tuple[tuple[float, float, float, float], ...]
 """A tube: (height z, x, y, radius) [mm], from low to high; it ends where its first and last radius say 0."""
@@ -260,7 +261,7 @@ def _bones(rng: np.random.Generator) -> tuple[Bone, ...]:
     return (
         Bone(cone((4, -6, 85), (14, -9, 200), 15.5, 13.5), cortex, spongy=False),
         Bone(cone((14, -9, 200), (24, -6, 380), 13.5, 14.5), cortex + 1, spongy=False),
-        Bone(_minus(condyles, notch), 1.3, rng.uniform(2.0, 3.0)),
+        Bone(without(condyles, notch.distance), 1.3, rng.uniform(2.0, 3.0)),
         Bone(shin, cortex, spongy=False),
         Bone(plateau, 1.3, rng.uniform(1.8, 2.8)),
         Bone(
@@ -271,11 +272,3 @@ def _bones(rng: np.random.Generator) -> tuple[Bone, ...]:
         Bone(fibula, 1.2),
         Bone(ball((0, -41, 18), (22, 9.5, 21)), 1.4, rng.uniform(2.0, 3.2)),
     )
-
-
-def _minus(shape: Shape, hole: Shape) -> Shape:
-    def distance(points: FloatArray) -> FloatArray:
-        left: FloatArray = np.maximum(shape.distance(points), -hole.distance(points))
-        return left
-
-    return Shape(distance, shape.centre, shape.reach_mm)

@@ -10,7 +10,7 @@ import torch
 
 from dicom_node.contracts import FloatArray, Geometry
 from simulation.dipole import off_resonance_hz
-from simulation.implants import HipImplant, rasterise
+from simulation.implants import Implant, rasterise
 from simulation.materials import ALUMINA, BONE_CEMENT, COCRMO, STEEL_316L, TI6AL4V, UHMWPE, ZIRCONIA, Material
 
 SUSCEPTIBILITY_PPM: Mapping[Material, float] = MappingProxyType(
@@ -24,7 +24,7 @@ _BEYOND_MM = 40.0
 
 
 def implant_field_hz(
-    implants: tuple[HipImplant, ...],
+    implants: tuple[Implant, ...],
     geometry: Geometry,
     field_t: float,
     *,

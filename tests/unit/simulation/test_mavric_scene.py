@@ -9,8 +9,7 @@ import torch
 from dicom_node.contracts import Geometry
 from simulation import shapes
 from simulation.dipole import HZ_PER_TESLA
-from simulation.hip_sites import HipSite
-from simulation.implants import HipImplant, ImplantKind, ImplantPart
+from simulation.implants import Implant, ImplantPart
 from simulation.materials import COCRMO, IMPLANT_MATERIALS, TI6AL4V, Material
 from simulation.mavric import FINE
 from simulation.mavric_scene import make_scene
@@ -24,9 +23,8 @@ def grid(slices: int, spacing_mm: float, first_mm: float) -> Geometry:
     return Geometry((1, 0, 0), (0, 1, 0), (1.5, 1.5), origins, 64, 64, spacing_mm)
 
 
-def ball(material: Material) -> tuple[HipImplant, ...]:
-    site = HipSite("right", (0.0, 0.0, 0.0), 20.0)
-    return (HipImplant(ImplantKind.BAR, site, (ImplantPart(material, shapes.sphere((0.0, 0.0, 0.0), RADIUS_MM)),)),)
+def ball(material: Material) -> tuple[Implant, ...]:
+    return (Implant(parts=(ImplantPart(material, shapes.sphere((0.0, 0.0, 0.0), RADIUS_MM)),)),)
 
 
 @pytest.mark.parametrize(("slices", "spacing_mm", "first_mm"), [(5, 5.0, -10.0), (9, 1.5, -6.0), (1, 5.0, 0.0)])
