@@ -35,7 +35,9 @@ _PLANS: Mapping[str, Plan] = MappingProxyType(
         "mismatch": Plan(mismatch=True),
         "matched": Plan(mismatch=False),
         "lesions": Plan(),
-        "no-metal": Plan(implanted=False),
+        "knee": Plan(implanted="knee"),
+        "spine": Plan(implanted="spine"),
+        "no-metal": Plan(implanted=None),
         "spin-echo": Plan(bins=_SPIN_ECHO),
     }
 )
@@ -51,6 +53,8 @@ class MavricSubject:
             "polarities by the exact operator, any bandwidth and noise, half of them with mismatched polarities",
             "mismatch": "the same, all with gain and eddy-current mismatch between the polarities",
             "matched": "the same, none with mismatch",
+            "knee": "the same with a total knee arthroplasty",
+            "spine": "the same with pedicle screws and rods",
             "lesions": "`implants` with discs of 20 % contrast and 6 to 12 mm, 10 to 25 mm from metal",
             "no-metal": "no implant, only what shimming leaves",
             "spin-echo": "an ordinary dual-polarity spin echo: one 'bin' that excites every frequency",

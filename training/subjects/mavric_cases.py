@@ -13,10 +13,12 @@ from dicom_node.contracts import BoolArray, FloatArray, TagValue, Units, Volume
 from dicom_node.errors import UnusableSeries
 from simulation.bars import random_bar
 from simulation.hip_sites import HipSite
-from simulation.implants import HipImplant, random_implant, rasterise
+from simulation.implant_scene import Region, random_site_implant
+from simulation.implants import Implant, rasterise
 from simulation.materials import COCRMO, STEEL_316L, TI6AL4V
 from simulation.mavric import Bins, MavricAcquisition, Mismatch, acquire, undistorted
 from simulation.mavric_scene import MavricScene, make_scene
+from simulation.shapes import Point, as_point
 from simulation.susceptibility import implant_field_hz
 from training.tasks.mavric_scenes import random_mismatch
 
@@ -31,7 +33,7 @@ NEAR_METAL_SHARE = 0.01
 """A voxel with more of it is metal in part, and not judged."""
 TRIES = 8
 FEWEST_METAL_VOXELS = 12
-_SHAFT_MM = 90.0
+_HEAD_MM = 23.0
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,12 @@ class Plan:
     """What a scenario fixes; None leaves it to chance.
 
     Attributes:
-        implanted: whether there is an implant.
+        implanted: where the implant belongs; None for none.
         mismatch: whether the polarities differ in gain and by eddy currents.
         bins: which bins.
     """
 
-    implanted: bool = True
+    implanted: Region | None = "hip"
     mismatch: bool | None = None
     bins: Bins = field(default_factory=Bins)
 
@@ -84,8 +86,8 @@ def planned(clean: Volume, signal: FloatArray, plan: Plan, rng: np.random.Genera
     """
     field_t = float(rng.choice(FIELDS_T))
     columns = bool(rng.random() < COLUMNS_SHARE)
-    if plan.implanted:
-        implant, filled, name = _placed(clean, signal, rng)
+    if plan.implanted is not None:
+        implant, filled, name = _placed(clean, signal, plan.implanted, rng)
         off_hz = implant_field_hz((implant,), clean.geometry, field_t, b0=b0_of(clean))
     else:
         filled = np.zeros(signal.shape, np.float32)
@@ -146,26 +148,28 @@ def smooth_field_hz(shape: tuple[int, ...], field_t: float, rng: np.random.Gener
     return field
 
 
-def _placed(clean: Volume, signal: FloatArray, rng: np.random.Generator) -> tuple[HipImplant, FloatArray, str]:
+def _placed(
+    clean: Volume, signal: FloatArray, region: Region, rng: np.random.Generator
+) -> tuple[Implant, FloatArray, str]:
     for _ in range(TRIES):
-        implant = _implant(_site(clean, signal, rng), rng)
+        implant, kind = _implant(_site(clean, signal, rng), region, rng)
         filled = np.zeros(signal.shape, np.float32)
         for share in rasterise((implant,), clean.geometry).values():
             filled += share
         if int((filled >= 0.5).sum()) >= FEWEST_METAL_VOXELS:
             metals = sorted({part.material.name for part in implant.parts if part.material in METALS})
-            return implant, filled, f"{implant.kind} {' and '.join(metals)}"
+            return implant, filled, f"{kind} {' and '.join(metals)}"
     raise UnusableSeries(f"no implant reached into its slices in {TRIES} tries")
 
 
-def _implant(site: HipSite, rng: np.random.Generator) -> HipImplant:
+def _implant(centre: Point, region: Region, rng: np.random.Generator) -> tuple[Implant, str]:
     metal = METALS[int(rng.integers(len(METALS)))]
-    if rng.random() < BAR_SHARE:
-        return random_bar(site, rng).made_of(metal)
-    return random_implant(site, rng, material=metal if rng.random() < 0.5 else None)
+    if region == "hip" and rng.random() < BAR_SHARE:
+        return random_bar(HipSite("left", centre, _HEAD_MM), rng).made_of(metal), "bar"
+    return random_site_implant(rng, region, centre, metal if rng.random() < 0.5 else None), f"{region} implant"
 
 
-def _site(clean: Volume, signal: FloatArray, rng: np.random.Generator) -> HipSite:
+def _site(clean: Volume, signal: FloatArray, rng: np.random.Generator) -> Point:
     """Somewhere in the tissue of the middle half of the stack."""
     tissue = signal > 0.15
     for axis in range(3):
@@ -185,12 +189,7 @@ def _site(clean: Volume, signal: FloatArray, rng: np.random.Generator) -> HipSit
         + np.asarray(geometry.row_direction) * geometry.pixel_spacing_mm[1] * float(x)
         + np.asarray(geometry.column_direction) * geometry.pixel_spacing_mm[0] * float(y)
     )
-    shaft = centre + np.array([rng.uniform(-40, 40), rng.uniform(-10, 10), -_SHAFT_MM])
-    return HipSite("left", _point(centre), float(rng.uniform(20, 26)), _point(shaft))
-
-
-def _point(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])
+    return as_point(centre)
 
 
 def metal_of(case: Acquired) -> BoolArray:
