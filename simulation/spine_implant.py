@@ -1,7 +1,7 @@
 """Pedicle screws and rods of a fused lumbar spine as solids in patient space.
 
 Own frame [mm]: x to the patient's left, y to the back, z to the head, origin midway between all screws.
-Sizes lie within what is sold: screws of 5.5 to 7.5 mm and 40 to 50 mm length, rods of 4.75 to 6.35 mm.
+Sizes lie within what is sold: screws of 5.5 to 7.5 mm and 38 to 46 mm in bone, rods of 4.75 to 6.35 mm.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def _screw(
     forwards = np.array([0.0, -1.0, slope]) / np.hypot(1, slope)  # at right angles to the curve
     inwards = np.deg2rad(rng.uniform(5, 20))
     direction = np.cos(inwards) * forwards + np.array([-side * np.sin(inwards), 0.0, 0.0])
-    entry = np.array([side * rng.uniform(19, 25), curve * height**2 / 2 + 18, height]) + rng.normal(0, 1.0, 3)
+    entry = np.array([side * rng.uniform(18, 23), curve * height**2 / 2 + 18, height]) + rng.normal(0, 1.0, 3)
     radius = _THREAD_SHARE * float(rng.uniform(5.5, 7.5)) / 2
-    tip = entry + rng.uniform(40, 50) * direction
+    tip = entry + rng.uniform(38, 46) * direction
     head = entry - 8 * direction
     top = head - 5 * direction
     tulip = rod_radius + float(rng.uniform(2.5, 3.5))
