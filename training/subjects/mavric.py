@@ -16,8 +16,11 @@ from correctors.mavric.evidence import Combining, combined_by, straightened
 from correctors.mavric.matched_filter import root_sum_of_squares
 from dicom_node.contracts import BoolArray, FloatArray, Geometry, TagValue, Units, Volume
 from dicom_node.errors import UnusableSeries
+from simulation.limbs import LegRegion, make_leg
 from simulation.mavric import Bins
 from simulation.pelvis_mr import make_pelvis_mr
+from simulation.spine_mr import make_spine_mr
+from simulation.stacks import Plane
 from training.lesions import Labels, LesionTwin
 from training.subject import Scale, SimulatedCase, scenario_of
 from training.subjects.mavric_cases import UNIT, Acquired, Plan, metal_of, planned, volumes
@@ -27,7 +30,7 @@ MOST_SLICES, MOST_PIXELS = 5, 192
 """Of a stack, in the middle: exact physics of 48 bins takes seconds a slice."""
 LESIONS, LESION_CONTRAST = 5, 0.2
 LESION_RADIUS_MM, LESION_DISTANCE_MM = (3.0, 6.0), (10.0, 25.0)
-PHANTOM_SLICES, PHANTOM_PIXELS, PHANTOM_MM = 6, 192, 2.1
+PHANTOM_SLICES, PHANTOM_PIXELS = 6, 192
 _SPIN_ECHO = Bins(1, 1000.0, 1e9)
 _PLANS: Mapping[str, Plan] = MappingProxyType(
     {
@@ -80,10 +83,23 @@ class MavricSubject:
         return Path(__file__).parents[1] / "recipes" / "mavric" / "best.yaml"
 
     def procedural(self, seed: int) -> Mapping[str, Volume]:
-        """A synthetic pelvis."""
-        made = make_pelvis_mr(
-            seed=seed, slices=PHANTOM_SLICES, n_pixels=PHANTOM_PIXELS, pixel_mm=PHANTOM_MM, spacing_mm=5.0
-        )
+        """A synthetic pelvis, axial; a knee, coronal; or a lumbar spine, sagittal."""
+        match seed % 3:
+            case 0:
+                made = make_pelvis_mr(
+                    seed=seed, slices=PHANTOM_SLICES, n_pixels=PHANTOM_PIXELS, pixel_mm=2.1, spacing_mm=5.0
+                )
+            case 1:
+                made = make_leg(
+                    seed=seed,
+                    region=LegRegion.KNEE,
+                    plane=Plane.CORONAL,
+                    slices=PHANTOM_SLICES,
+                    n_pixels=PHANTOM_PIXELS,
+                    pixel_mm=1.0,
+                )
+            case _:
+                made = make_spine_mr(seed=seed, slices=PHANTOM_SLICES, n_pixels=PHANTOM_PIXELS, pixel_mm=1.5)
         return {"plus": Volume(made.signal, Units.MR_SIGNAL, made.geometry)}
 
     def clean(self, image: Volume) -> Mapping[str, Volume]:
