@@ -2,56 +2,35 @@
 
 from __future__ import annotations
 
-from functools import cache
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage
-from torch import Tensor
+from mavric_case import Case, nrmse
 
-from correctors.mavric.classical import Combined, classical, mean_of_polarities
+from correctors.mavric.beyond import beyond_reach
+from correctors.mavric.classical import classical
+from correctors.mavric.evidence import Acquired, Combining, Side, gather, levels, mean_of_polarities
 from correctors.mavric.matched_filter import combined, field_hz, root_sum_of_squares
+from correctors.mavric.result import Result
 from correctors.mavric.unwarping import unwarped
-from simulation.dipole import off_resonance_hz
-from simulation.mavric import Bins, MavricAcquisition, SpectralBins, acquire, undistorted
-from simulation.mavric_scene import MavricScene, make_scene
+from simulation.mavric import Bins
 
 BINS = Bins()
-N, VOXEL_MM = 80, (4.0, 1.5, 1.5)
 
 
-@cache
-def scene(ppm: float) -> MavricScene:
-    """Textured tissue with a ball of metal of 9 mm radius; three slices of its middle."""
-    z, y, x = np.meshgrid(
-        (np.arange(17) - 8) * VOXEL_MM[0], *((np.arange(N) - (N - 1) / 2) * s for s in VOXEL_MM[1:]), indexing="ij"
-    )
-    ball = (z**2 + y**2 + x**2 < 9.0**2).astype(np.float32)
-    field = off_resonance_hz(torch.from_numpy(ball * np.float32(1e-6 * ppm)), VOXEL_MM, 1.5).numpy()
-    grain = ndimage.gaussian_filter(np.random.default_rng(5).standard_normal((17, N, N)), (0, 3, 3))
-    signal = (0.6 + 0.15 * grain / grain.std()).clip(0.1, 1.0).astype(np.float32)
-    here = slice(7, 10)
-    return make_scene(signal[here], ball[here], field[here])
+def corrected(acquired: Acquired) -> Result:
+    return classical(gather(acquired))
 
 
-@cache
-def bins_of(ppm: float, bandwidth: float, noise: float) -> SpectralBins:
-    made = scene(ppm)
-    acquisition = MavricAcquisition(bandwidth, BINS, noise)
-    return acquire(made.signal, made.off_resonance_hz, acquisition, torch.Generator().manual_seed(2))
+def case(ppm: float, bandwidth: float, noise: float) -> Case:
+    return Case(ppm, bandwidth, noise, BINS, side=80)
 
 
-def judged(ppm: float, within_mm: float) -> tuple[Tensor, Tensor]:
-    """The truth, and where it is judged: outside metal, within the bins' reach."""
-    made = scene(ppm)
-    away = ndimage.distance_transform_edt(~made.metal, sampling=VOXEL_MM)
-    where = torch.from_numpy((away > 0) & (away < within_mm)) & (torch.from_numpy(made.true_hz).abs() < BINS.reach_hz)
-    return undistorted(made.signal, made.off_resonance_hz, BINS), where
-
-
-def nrmse(image: Tensor, truth: Tensor, where: Tensor) -> float:
-    return float((image - truth)[where].norm() / truth[where].norm())
+def turned(acquired: Acquired) -> Acquired:
+    """The same spins with the sign of all frequencies turned."""
+    return replace(acquired, plus=acquired.minus.flip(0), minus=acquired.plus.flip(0))
 
 
 # Titanium at a high bandwidth is hardly distorted: there is little but noise to gain on.
@@ -59,44 +38,72 @@ def nrmse(image: Tensor, truth: Tensor, where: Tensor) -> float:
 def test_near_metal_it_is_much_nearer_to_the_truth_than_the_mean_of_the_polarities(
     ppm: float, bandwidth: float, most: float
 ) -> None:
-    bins = bins_of(ppm, bandwidth, 0.02)
-    truth, near = judged(ppm, 25.0)
-    made = classical(bins.plus, bins.minus, bandwidth, BINS)
-    assert nrmse(made.image, truth, near) < most * nrmse(mean_of_polarities(bins.plus, bins.minus), truth, near)
+    given = case(ppm, bandwidth, 0.02)
+    near = given.within(25.0)
+    made = corrected(given.acquired)
+    assert nrmse(made.image, given.truth, near) < most * nrmse(mean_of_polarities(given.acquired), given.truth, near)
 
 
 def test_the_field_is_found_to_a_tenth_of_the_bins_spacing() -> None:
-    bins = bins_of(180.0, 780.0, 0.01)
-    _, near = judged(180.0, 40.0)
-    found = field_hz(bins.plus, bins.minus, BINS)
-    error = (found - torch.from_numpy(scene(180.0).true_hz))[near].abs()
+    given = case(180.0, 780.0, 0.01)
+    near = given.within(30.0)
+    found = field_hz(given.acquired.plus, given.acquired.minus, BINS)
+    error = (found - torch.from_numpy(given.scene.true_hz))[near].abs()
     assert float(error.median()) < 0.1 * BINS.spacing_hz
+
+
+def test_the_maps_belong_together() -> None:
+    made = corrected(case(180.0, 500.0, 0.02).acquired)
+    torch.testing.assert_close(made.shift_minus, made.off_resonance_hz * 2 / 500.0)
+    torch.testing.assert_close(made.shift_plus, -made.shift_minus)
+    for share in (made.attention, made.confidence):
+        assert 0 <= float(share.min()) <= float(share.max()) <= 1
 
 
 def test_swapped_polarities_of_a_turned_field_give_the_same_image() -> None:
     """Which polarity is called positive is a matter of the sign of frequency."""
-    bins = bins_of(900.0, 780.0, 0.02)
-    made = classical(bins.plus, bins.minus, 780.0, BINS)
-    other = classical(bins.minus.flip(0), bins.plus.flip(0), 780.0, BINS)
+    acquired = case(900.0, 780.0, 0.02).acquired
+    made, other = corrected(acquired), corrected(turned(acquired))
     torch.testing.assert_close(other.image, made.image, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(other.off_resonance_hz, -made.off_resonance_hz, rtol=1e-3, atol=1.0)
     torch.testing.assert_close(other.attention, 1 - made.attention, rtol=1e-3, atol=1e-3)
 
 
-def test_without_metal_it_is_not_worse_than_the_mean() -> None:
-    bins = bins_of(0.0, 780.0, 0.03)
-    truth, everywhere = judged(0.0, 200.0)
-    made = classical(bins.plus, bins.minus, 780.0, BINS)
-    assert nrmse(made.image, truth, everywhere) < nrmse(mean_of_polarities(bins.plus, bins.minus), truth, everywhere)
+@pytest.mark.parametrize("bandwidth", [300.0, 780.0])
+@pytest.mark.parametrize("noise", [0.003, 0.03])
+def test_without_metal_it_is_not_worse_than_the_mean(bandwidth: float, noise: float) -> None:
+    given = case(0.0, bandwidth, noise)
+    made, where = corrected(given.acquired), given.everywhere()
+    assert nrmse(made.image, given.truth, where) < nrmse(mean_of_polarities(given.acquired), given.truth, where)
+
+
+def test_of_one_polarity_alone_it_is_worse_than_of_both() -> None:
+    given = case(900.0, 500.0, 0.02)
+    evidence, near = gather(given.acquired), given.within(15.0)
+    error = {side: nrmse(classical(evidence, side=side).image, given.truth, near) for side in Side}
+    assert error[Side.BOTH] < error[Side.PLUS] and error[Side.BOTH] < error[Side.MINUS]
+    assert not torch.equal(classical(evidence, side=Side.PLUS).image, classical(evidence, side=Side.MINUS).image)
+
+
+def test_matched_combining_leaves_less_noise_in_air_than_root_sum_of_squares() -> None:
+    given = case(180.0, 500.0, 0.04)
+    evidence = gather(given.acquired)
+    air = given.truth < 0.01
+    found = {how: float(classical(evidence, how).image[air].mean()) for how in Combining}
+    assert found[Combining.MATCHED] < 0.8 * found[Combining.RSOS]
 
 
 def test_what_lies_beyond_the_bins_is_marked_and_holds_no_signal() -> None:
-    made: Combined = classical(*(getattr(bins_of(5000.0, 780.0, 0.0), one) for one in ("plus", "minus")), 780.0, BINS)
-    true = torch.from_numpy(scene(5000.0).true_hz)
-    inside = torch.from_numpy(scene(5000.0).metal)
-    far_beyond = (true.abs() > 1.6 * BINS.reach_hz) & ~inside
+    given = case(5000.0, 780.0, 0.0)
+    made = corrected(given.acquired)
+    body = given.everywhere() & (given.truth > 0.3)
+    far_beyond = (torch.from_numpy(given.scene.true_hz).abs() > 1.6 * BINS.reach_hz) & given.everywhere()
     assert far_beyond.any()
-    assert float(made.image[far_beyond].median()) < 0.3 * float(made.image[~inside].median())
+    assert float(made.image[far_beyond].median()) < 0.3 * float(made.image[body].median())
+    scale = levels(given.acquired).scale
+    marked = beyond_reach(made.image.numpy(), made.off_resonance_hz.numpy(), BINS, scale)
+    assert marked[given.scene.metal].mean() > 0.5
+    assert marked[body.numpy()].mean() < 0.02
 
 
 def test_a_uniform_field_is_undone_exactly_and_the_scale_is_that_of_rsos() -> None:
@@ -115,7 +122,15 @@ def test_a_uniform_field_is_undone_exactly_and_the_scale_is_that_of_rsos() -> No
 
 
 def test_units_do_not_matter() -> None:
-    bins = bins_of(180.0, 300.0, 0.02)
-    one, thousand = (classical(bins.plus * k, bins.minus * k, 300.0, BINS) for k in (1.0, 1000.0))
+    acquired = case(180.0, 300.0, 0.02).acquired
+    one, thousand = (
+        corrected(replace(acquired, plus=acquired.plus * k, minus=acquired.minus * k)) for k in (1.0, 1000.0)
+    )
     torch.testing.assert_close(thousand.image / 1000, one.image, rtol=1e-3, atol=1e-4)
-    assert not classical(torch.zeros_like(bins.plus), torch.zeros_like(bins.minus), 300.0, BINS).image.any()
+
+
+def test_of_nothing_comes_nothing() -> None:
+    nothing = torch.zeros(24, 1, 32, 32)
+    made = corrected(Acquired(nothing, nothing, 300.0, BINS))
+    assert not made.image.any() and not made.off_resonance_hz.any()
+    assert np.isfinite(made.attention.numpy()).all() and np.isfinite(made.confidence.numpy()).all()
