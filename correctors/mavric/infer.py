@@ -130,7 +130,7 @@ class _Uncorrected:
     combining: Combining
 
     def __call__(self, acquired: Acquired, known: Levels, swapped: bool) -> Result:
-        field, _ = first_fields(acquired, known.noise)
+        field, _ = first_fields(acquired, known)
         share = _SHARES[self.side.swapped if swapped else self.side]
         if self.combining is Combining.MATCHED and acquired.bins.count > 1:
             one, other = (combined(images, field, acquired.bins) for images in (acquired.plus, acquired.minus))

@@ -20,21 +20,22 @@ _FLOOR = 2e-3
 _TINY = 1e-12
 
 
-def pair_field_hz(plus: Tensor, minus: Tensor, bandwidth_hz_px: float) -> Tensor:
+def pair_field_hz(plus: Tensor, minus: Tensor, bandwidth_hz_px: float, brightness: float) -> Tensor:
     """Off-resonance on the true grid.
 
     Args:
         plus: image of the positive polarity, magnitude, (z, y, x); the readout is the last axis.
         minus: the same of the negative one.
         bandwidth_hz_px: Pixel Bandwidth [Hz/pixel].
+        brightness: of the series, in the units of the images.
 
     Returns:
         (z, y, x) [Hz]; changes its sign when the polarities are swapped.
     """
     smooth = [gaussian_along(one, SMOOTH_PIXELS, -2) for one in (plus, minus)]
-    shift = _transported(*(one.reshape(-1, one.shape[-1]) for one in smooth)).reshape(plus.shape)
-    energy = ((plus + minus) / 2).square()
-    energy = energy + (_FLOOR * energy.max().sqrt()).square()
+    floor = _FLOOR * brightness + _TINY
+    shift = _transported(*(one.reshape(-1, one.shape[-1]) + floor for one in smooth)).reshape(plus.shape)
+    energy = ((plus + minus) / 2).square() + floor**2
     weight = gaussian(energy, SMOOTH_PIXELS)
     return bandwidth_hz_px * gaussian(shift * energy, SMOOTH_PIXELS) / weight.clamp(min=_TINY)
 
@@ -44,8 +45,7 @@ def _transported(plus: Tensor, minus: Tensor) -> Tensor:
     n_pixels = plus.shape[-1]
     count = QUANTILES_PER_PIXEL * n_pixels
     quantiles = (torch.arange(count, dtype=plus.dtype, device=plus.device) + 0.5) / count
-    floor = _FLOOR * torch.maximum(plus.max(), minus.max()) + _TINY
-    places = [_quantile_places(one + floor, quantiles) for one in (plus, minus)]
+    places = [_quantile_places(one, quantiles) for one in (plus, minus)]
     middle, shift = (places[0] + places[1]) / 2, (places[0] - places[1]) / 2
     grid = torch.arange(n_pixels, dtype=plus.dtype, device=plus.device).expand(len(plus), -1).contiguous()
     return _interpolated(grid, middle, shift)

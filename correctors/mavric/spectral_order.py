@@ -2,7 +2,8 @@
 
 Spins at f lie (f - f_b) / BW pixels aside in bin b with the positive polarity, and as far to the other side with the
 negative one. Two neighbouring bins show much the same spins. So from bin to bin of ascending frequency all of the
-image moves back by the bins' spacing with one polarity, and forward with the other, whatever the field is.
+image moves back by the bins' spacing with one polarity, and forward with the other, whatever the field is. And no bin
+looks more like one far away in frequency than like its neighbours.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ LEAST_AGREEMENT = 0.7
 """Share of the neighbouring bins, weighted with signal, that must move in one direction."""
 LEAST_PREFERENCE = 0.08
 """Of one direction over the other, in units of the bins' own energy; bins in disorder have none."""
+LIT_FACTOR = 3.0
+"""So many times the energy of the emptiest bin that is not all zeros, a bin holds signal."""
+_LINES = 2048
+"""Of the readout, enough to tell."""
 _FINEST = 0.35
 """Detail up to this share of the highest frequency counts: noise has the rest."""
 
@@ -38,15 +43,17 @@ class _Movement:
     Attributes:
         preference: of moving back over moving forward; negative for forward.
         agreement: share of the bins that do so.
+        disorder: bins that look more like one that is not near them than like a neighbour.
     """
 
     preference: float
     agreement: float
+    disorder: int
 
     @property
     def steady(self) -> bool:
-        """Whether it is one direction."""
-        return abs(self.preference) >= LEAST_PREFERENCE and self.agreement >= LEAST_AGREEMENT
+        """Whether it is one direction, and in order."""
+        return abs(self.preference) >= LEAST_PREFERENCE and self.agreement >= LEAST_AGREEMENT and not self.disorder
 
 
 def order_of(plus: Tensor, minus: Tensor, step_pixels: float) -> Order:
@@ -67,30 +74,49 @@ def order_of(plus: Tensor, minus: Tensor, step_pixels: float) -> Order:
 
 
 def _movement(images: Tensor, step_pixels: float) -> _Movement:
-    n_samples = 2 * images.shape[-1]  # else one edge of the image would be compared with the other
-    crossed, energy = [], []
-    before: Tensor | None = None
-    for one in images:
-        spectrum = torch.fft.rfft(one.double(), n=n_samples, dim=-1)
-        frequency = torch.arange(spectrum.shape[-1], device=one.device, dtype=torch.float64)
-        share = frequency / spectrum.shape[-1]
-        spectrum = spectrum * (share * torch.exp(-(share / _FINEST).square()))
-        energy.append(spectrum.abs().square().sum())
-        if before is not None:
-            crossed.append((before.conj() * spectrum).sum(dim=(0, 1)))
-        before = spectrum
-    turn = torch.exp(2j * math.pi * frequency * (step_pixels / n_samples))
-    # The correlation at a lag back minus that at a lag forward.
-    preferred = torch.stack([(one * turn.conj()).real.sum() - (one * turn).real.sum() for one in crossed])
-    size = (torch.stack(energy[:-1]) * torch.stack(energy[1:])).sqrt()
-    weight = size.sqrt()
+    back, forward, energy = _likeness(images, step_pixels)
+    between = (energy[:-1] * energy[1:]).sqrt()
+    weight = between.sqrt()
     total = float(weight.sum())
     if total <= 0:
-        return _Movement(0.0, 0.0)
-    each = preferred / size.clamp(min=torch.finfo(size.dtype).tiny)
+        return _Movement(0.0, 0.0, 0)
+    each = (back - forward).diagonal(1)
     mean = float((each * weight).sum()) / total
     agreeing = float(weight[torch.sign(each) == math.copysign(1.0, mean)].sum()) / total
-    return _Movement(mean, agreeing)
+    return _Movement(mean, agreeing, _misplaced(torch.maximum(back, forward), energy))
+
+
+def _likeness(images: Tensor, step_pixels: float) -> tuple[Tensor, Tensor, Tensor]:
+    """How much each bin looks like each other one that is moved back, or forward, by a step; and the bins' energy.
+
+    Returns:
+        (bin, bin) and (bin, bin), 1 where they are equal, and (bin,).
+    """
+    lines = images.reshape(len(images), -1, images.shape[-1])
+    lines = lines[:, :: (max(1, lines.shape[1] // _LINES) | 1)]
+    n_samples = 2 * lines.shape[-1]  # else one edge of the image would be compared with the other
+    spectra = torch.fft.rfft(lines, n=n_samples, dim=-1)
+    frequency = torch.arange(spectra.shape[-1], device=images.device, dtype=torch.float32)
+    share = frequency / spectra.shape[-1]
+    spectra = spectra * (share * torch.exp(-(share / _FINEST).square()))
+    turn = torch.exp(2j * math.pi * frequency * (step_pixels / n_samples))
+    flat = spectra.flatten(1)
+    energy = flat.abs().square().sum(dim=1)
+    size = (energy[:, None] * energy[None]).sqrt().clamp(min=torch.finfo(energy.dtype).tiny)
+    # The correlation of every two bins at a lag back, and at a lag forward.
+    back, forward = (flat.conj() @ (spectra * one).flatten(1).T for one in (turn.conj(), turn))
+    return back.real / size, forward.real / size, energy
+
+
+def _misplaced(alike: Tensor, energy: Tensor) -> int:
+    """Bins with signal that look more like one at least three places away than like a neighbour."""
+    lit = (energy > LIT_FACTOR * energy[energy > 0].min()).tolist()
+    count, misplaced = len(lit), 0
+    for own in range(count):
+        near = [float(alike[own, other]) for other in (own - 1, own + 1) if 0 <= other < count]
+        far = [float(alike[own, other]) for other in range(count) if abs(other - own) > 2 and lit[other]]
+        misplaced += bool(lit[own] and far and max(far) > max(near))
+    return misplaced
 
 
 def _middle(images: Tensor) -> float:

@@ -22,7 +22,7 @@ def magnitude(size: tuple[int, int, int], seed: int) -> Tensor:
 @settings(max_examples=60, deadline=None)
 def test_swapped_polarities_turn_its_sign(size: tuple[int, int, int], seed: int, bandwidth: float) -> None:
     plus, minus = magnitude(size, seed), magnitude(size, seed + 1)
-    found, swapped = pair_field_hz(plus, minus, bandwidth), pair_field_hz(minus, plus, bandwidth)
+    found, swapped = pair_field_hz(plus, minus, bandwidth, 1.0), pair_field_hz(minus, plus, bandwidth, 1.0)
     torch.testing.assert_close(swapped, -found, rtol=1e-4, atol=1e-3 * bandwidth)
 
 
@@ -30,7 +30,7 @@ def test_swapped_polarities_turn_its_sign(size: tuple[int, int, int], seed: int,
 @settings(max_examples=60, deadline=None)
 def test_equal_images_have_none(size: tuple[int, int, int], seed: int, bandwidth: float) -> None:
     image = magnitude(size, seed)
-    assert not pair_field_hz(image, image, bandwidth).any()
+    assert not pair_field_hz(image, image, bandwidth, 1.0).any()
 
 
 @given(sizes, seeds, st.floats(1e-3, 1e4))
@@ -38,5 +38,8 @@ def test_equal_images_have_none(size: tuple[int, int, int], seed: int, bandwidth
 def test_units_do_not_matter(size: tuple[int, int, int], seed: int, factor: float) -> None:
     plus, minus = magnitude(size, seed), magnitude(size, seed + 1)
     torch.testing.assert_close(
-        pair_field_hz(plus * factor, minus * factor, 300.0), pair_field_hz(plus, minus, 300.0), rtol=1e-3, atol=1.0
+        pair_field_hz(plus * factor, minus * factor, 300.0, factor),
+        pair_field_hz(plus, minus, 300.0, 1.0),
+        rtol=1e-3,
+        atol=1.0,
     )

@@ -230,7 +230,6 @@ def test_how_many_slices_go_at_once_makes_no_difference(method: str, monkeypatch
             np.testing.assert_allclose(values(made, name), values(found[0], name), rtol=1e-4, atol=1e-2)
 
 
-@pytest.mark.xfail(strict=True, reason="pair_field takes its floor from the brightest signal of the slices at hand")
 def test_how_many_slices_of_a_spin_echo_go_at_once_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     given = replace(SPIN_ECHO, slices=5).inputs
     share = np.array([1.0, 0.01, 1.0, 1.0, 1.0]).reshape(1, 5, 1, 1)
@@ -305,7 +304,6 @@ def test_one_bin_of_each_polarity_is_taken_and_said() -> None:
 
 
 @pytest.mark.parametrize("ppm", [20.0, 180.0])
-@pytest.mark.xfail(strict=True, reason="a single bin is taken for an outermost one: the noise is that of the tissue")
 def test_a_spin_echo_is_nearer_to_the_truth_than_the_mean(ppm: float) -> None:
     case = replace(SPIN_ECHO, ppm=ppm)
     truth, near = UNIT * case.truth, case.within(25.0)
@@ -313,7 +311,6 @@ def test_a_spin_echo_is_nearer_to_the_truth_than_the_mean(ppm: float) -> None:
     assert error["classical"] < error["mean"]
 
 
-@pytest.mark.xfail(strict=True, reason="a single bin is taken for an outermost one: the noise is that of the tissue")
 def test_a_spin_echo_without_metal_stays_as_it_is() -> None:
     case = replace(SPIN_ECHO, ppm=0.0)
     made = torch.from_numpy(image(run(case.inputs, "classical")))

@@ -35,13 +35,13 @@ def pair(strongest_hz: float, bandwidth: float, noise: float) -> tuple[Tensor, T
 def test_a_smooth_field_is_found(strongest: float, bandwidth: float, noise: float, most_pixels: float) -> None:
     """To a quarter of a pixel (root mean square); with 3 % of noise to half a pixel."""
     plus, minus, field, inside = pair(strongest, bandwidth, noise)
-    error = (pair_field_hz(plus, minus, bandwidth) - field)[inside]
+    error = (pair_field_hz(plus, minus, bandwidth, 1.0) - field)[inside]
     assert float(error.square().mean().sqrt()) < most_pixels * bandwidth
 
 
 def test_it_is_finite_where_there_is_nothing() -> None:
     nothing = torch.zeros(2, 5, 16)
-    assert not pair_field_hz(nothing, nothing, 300.0).any()
+    assert not pair_field_hz(nothing, nothing, 300.0, 0.0).any()
     one = nothing.clone()
     one[0, 2, 4] = 1.0
-    assert pair_field_hz(one, nothing, 300.0).isfinite().all()
+    assert pair_field_hz(one, nothing, 300.0, 1.0).isfinite().all()
