@@ -85,24 +85,23 @@ def input_set(
     across = (_readout_axis(plus, minus) if readout == "auto" else readout) == "columns"
     told = _told_spacing_hz(plus)
     backwards = told is not None and told < 0
-    images = [_tensor(volume, backwards=backwards, device=device) for volume in (plus, minus)]
+    images = [_tensor(volume, backwards=backwards, across=across, device=device) for volume in (plus, minus)]
     count = plus.shape[0]
     if count == 1:
         bins = Bins(1, spacing_hz, ONE_BIN_FWHM_HZ)
         warnings = (*warnings, "one image of each polarity and no spectral bins: the field comes from the pair alone")
     else:
         bins = Bins(count, spacing_hz if told is None else abs(told), fwhm_hz)
-    turned = [one.transpose(-1, -2).contiguous() if across else one for one in images]
     step = bins.spacing_hz / bandwidth
-    order = order_of(turned[0], turned[1], step)
+    order = order_of(images[0], images[1], step)
     if order is Order.UNCLEAR:
-        other = order_of(turned[0].transpose(-1, -2), turned[1].transpose(-1, -2), step)
+        other = order_of(images[0].transpose(-1, -2), images[1].transpose(-1, -2), step)
         raise CorrectionRefused(
             "from bin to bin the two polarities do not move apart steadily along the readout: "
             + ("they do across it, so the readout axis is told wrongly" if other is not Order.UNCLEAR else _DISORDER)
         )
     swapped = order is Order.SWAPPED
-    first, second = (turned[1], turned[0]) if swapped else (turned[0], turned[1])
+    first, second = (images[1], images[0]) if swapped else (images[0], images[1])
     return InputSet(Acquired(first, second, bandwidth, bins), swapped, across, warnings)
 
 
@@ -225,7 +224,8 @@ def _values(volume: Volume, keyword: str) -> list[TagValue]:
     return [value for value in dict.fromkeys(_every(volume, keyword)) if value not in (None, "", ())]
 
 
-def _tensor(volume: Volume, *, backwards: bool, device: str) -> Tensor:
-    """A copy, bins ascending: the volume is not ours to change."""
+def _tensor(volume: Volume, *, backwards: bool, across: bool, device: str) -> Tensor:
+    """A copy, bins ascending and readout last: the volume is not ours to change."""
     ascending = volume.pixels[::-1] if backwards else volume.pixels
-    return torch.from_numpy(np.array(ascending, dtype=np.float32, order="C")).to(device)
+    turned = np.swapaxes(ascending, -1, -2) if across else ascending
+    return torch.from_numpy(np.array(turned, dtype=np.float32, order="C")).to(device)
