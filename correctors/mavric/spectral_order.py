@@ -9,6 +9,7 @@ looks more like one far away in frequency than like its neighbours.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -75,15 +76,16 @@ def order_of(plus: Tensor, minus: Tensor, step_pixels: float) -> Order:
 
 def _movement(images: Tensor, step_pixels: float) -> _Movement:
     back, forward, energy = _likeness(images, step_pixels)
-    between = (energy[:-1] * energy[1:]).sqrt()
-    weight = between.sqrt()
+    lit = energy > LIT_FACTOR * energy[energy > 0].min() if bool((energy > 0).any()) else energy > 0
+    both = lit[:-1] & lit[1:]  # bins of noise alone go anywhere
+    weight = (energy[:-1] * energy[1:]).pow(0.25) * (both if bool(both.any()) else torch.ones_like(both))
     total = float(weight.sum())
     if total <= 0:
         return _Movement(0.0, 0.0, 0)
     each = (back - forward).diagonal(1)
     mean = float((each * weight).sum()) / total
     agreeing = float(weight[torch.sign(each) == math.copysign(1.0, mean)].sum()) / total
-    return _Movement(mean, agreeing, _misplaced(torch.maximum(back, forward), energy))
+    return _Movement(mean, agreeing, _misplaced(torch.maximum(back, forward), lit.tolist()))
 
 
 def _likeness(images: Tensor, step_pixels: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,9 +110,8 @@ def _likeness(images: Tensor, step_pixels: float) -> tuple[Tensor, Tensor, Tenso
     return back.real / size, forward.real / size, energy
 
 
-def _misplaced(alike: Tensor, energy: Tensor) -> int:
+def _misplaced(alike: Tensor, lit: Sequence[bool]) -> int:
     """Bins with signal that look more like one at least three places away than like a neighbour."""
-    lit = (energy > LIT_FACTOR * energy[energy > 0].min()).tolist()
     count, misplaced = len(lit), 0
     for own in range(count):
         near = [float(alike[own, other]) for other in (own - 1, own + 1) if 0 <= other < count]

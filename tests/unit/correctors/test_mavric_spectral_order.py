@@ -35,10 +35,14 @@ def test_roles_are_known_as_they_are_and_swapped(bandwidth: float, metal: str, n
     assert order(case, own.minus, own.plus) is Order.SWAPPED
 
 
-@pytest.mark.xfail(strict=True, reason="bins of nothing but noise have a say: 24 bins are refused")
 @pytest.mark.parametrize("bandwidth", [250.0, 1000.0])
 def test_empty_bins_do_not_hide_the_order(bandwidth: float) -> None:
     assert order(Case(0.0, bandwidth, 0.05, Bins(), slices=1)) is Order.AS_NAMED
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_few_bins_that_all_hold_tissue_are_in_order(count: int) -> None:
+    assert order(Case(180.0, 400.0, bins=Bins(count), slices=1)) is Order.AS_NAMED
 
 
 @pytest.mark.parametrize("bandwidth", [250.0, 1000.0])
