@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Parameter, Units
+from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Parameter, Units, WeightsRef
 
 _BINS = Accepts(
     modality="MR",
@@ -17,6 +17,11 @@ _BINS = Accepts(
         "RescaleIntercept",
         "0043,GEMS_PARM_01,34",
     ),
+)
+_PAPER = WeightsRef(
+    package="correctors.mavric",
+    directory="weights/paper",
+    sha256="8fe86bae459d31c485ff754a2fa17d9341dc5640c6e486d48de8804c65458a62",
 )
 # Root sums of squares are larger than any one bin; magnitudes are never negative.
 _LIMITS = Limits(lowest=0.0, highest=1e12)
@@ -72,6 +77,15 @@ SPEC = CorrectorSpec(
             minimum=100.0,
             maximum=20000.0,
         ),
+    },
+    weights={
+        "best": WeightsRef(
+            package="correctors.mavric",
+            directory="weights/best",
+            sha256="412a5cda76da70fb0ff7e68a9ff5ea64e0898c14ea19200cb3c3af9eeccdbe3d",
+        ),
+        "paper": _PAPER,
+        "predecessor": _PAPER,
     },
     # What `best` adds to the bins is learnt from other images; the others only move and combine them.
     synthetic=("best",),
