@@ -43,7 +43,7 @@ SPEC = CorrectorSpec(
         "best": "The matched-filter field, the attention and what is left in the image refined by networks that see "
         "the evidence of all bins",
     },
-    default_method="classical",
+    default_method="best",
     factory="correctors.mavric.infer:build",
     limits={"plus": _LIMITS, "minus": _LIMITS},
     parameters={

@@ -146,7 +146,7 @@ def corrected(polarities: tuple[Volume, Volume], correct: Callable[[Volume, Volu
 def test_one_series_comes_back_that_names_every_bin_of_both_polarities(corrected: Corrected) -> None:
     assert (corrected.told["skipped"], corrected.told["failed"]) == ([], [])
     combined = corrected.series["plus"]
-    assert (combined["corrector"], combined["method"], combined["changed"]) == ("mavric", "classical", True)
+    assert (combined["corrector"], combined["method"], combined["changed"]) == ("mavric", "best", True)
     assert len(combined["files"]) == SLICES
     at: dict[float, set[str]] = {}
     for one in headers(corrected.sources):
