@@ -262,10 +262,13 @@ def _with_padding(image: FloatArray, source: Volume) -> FloatArray:
 def _maps(given: InputSet, made: Result, field: FloatArray) -> Mapping[str, ParameterMap]:
     """Figure 5 of the paper, for the whole spectrum: what belongs to the roles as they are named."""
     attention = given.on_grid(1 - made.attention if given.swapped else made.attention)
-    shifts = [given.on_grid(one) for one in (made.shift_plus, made.shift_minus)]
+    aside = 2 * given.middle_hz / given.acquired.bandwidth_hz_px
+    shifts = [given.on_grid(one) for one in (made.shift_plus - aside, made.shift_minus + aside)]
     plus, minus = reversed(shifts) if given.swapped else shifts
     return {
-        "off-resonance": ParameterMap(OUTPUT, field, Units.HERTZ, "Off-resonance frequency"),
+        "off-resonance": ParameterMap(
+            OUTPUT, field + np.float32(given.middle_hz), Units.HERTZ, "Off-resonance frequency"
+        ),
         "shift-plus": ParameterMap(OUTPUT, plus, Units.PIXEL, "Frequency shift from the plus to the minus polarity"),
         "shift-minus": ParameterMap(OUTPUT, minus, Units.PIXEL, "Frequency shift from the minus to the plus polarity"),
         "attention": ParameterMap(OUTPUT, attention, Units.FRACTION, "Attention: weight of the plus polarity"),

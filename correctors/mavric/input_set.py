@@ -23,6 +23,12 @@ ROLES = ("plus", "minus")
 GE_OFFSET = "0043,GEMS_PARM_01,34"
 """Offset Frequency of a GE image [Hz]."""
 LARGEST_BANDWIDTH_DIFFERENCE = 0.01
+LARGEST_CONTRAST_DIFFERENCE = 0.05
+"""Of repetition, echo and inversion time between the polarities."""
+_ONE_BIN = (
+    "one image of each polarity and no spectral bins: the field comes from the pair alone. Where the scanner combined "
+    "bins into these images before export, that does not hold, and the result must not be used"
+)
 ONE_BIN_FWHM_HZ = 1e9
 """A single 'bin' is an ordinary spin echo: it excites every frequency."""
 UNSUITABLE = frozenset(
@@ -45,12 +51,14 @@ class InputSet:
         swapped: whether `acquired.plus` came in the role minus.
         across: whether rows and columns were exchanged to have the readout last.
         warnings: sentences for the physicist.
+        middle_hz: frequency of the middle of the bins against water, where headers tell it [Hz].
     """
 
     acquired: Acquired
     swapped: bool
     across: bool
     warnings: tuple[str, ...]
+    middle_hz: float = 0.0
 
     def on_grid(self, values: Tensor) -> FloatArray:
         """Values (..., y, x) back in the order of the series' rows and columns."""
@@ -80,6 +88,7 @@ def input_set(
     if plus.shape[0] != minus.shape[0]:
         raise CorrectionRefused(f"plus has {plus.shape[0]} spectral bins, minus {minus.shape[0]}: bins are missing")
     minus = onto(plus.geometry, minus)
+    _check_contrast(plus, minus)
     warnings = _check_rescale(plus, minus)
     bandwidth = _bandwidth(plus, minus)
     across = (_readout_axis(plus, minus) if readout == "auto" else readout) == "columns"
@@ -89,7 +98,7 @@ def input_set(
     count = plus.shape[0]
     if count == 1:
         bins = Bins(1, spacing_hz, ONE_BIN_FWHM_HZ)
-        warnings = (*warnings, "one image of each polarity and no spectral bins: the field comes from the pair alone")
+        warnings = (*warnings, _ONE_BIN)
     else:
         bins = Bins(count, spacing_hz if told is None else abs(told), fwhm_hz)
     step = bins.spacing_hz / bandwidth
@@ -102,7 +111,7 @@ def input_set(
         )
     swapped = order is Order.SWAPPED
     first, second = (images[1], images[0]) if swapped else (images[0], images[1])
-    return InputSet(Acquired(first, second, bandwidth, bins), swapped, across, warnings)
+    return InputSet(Acquired(first, second, bandwidth, bins), swapped, across, warnings, _told_middle_hz(plus))
 
 
 def _volume(inputs: Mapping[str, Volume], role: str) -> Volume:
@@ -121,9 +130,12 @@ def _check_pixels(volume: Volume, role: str) -> None:
         raise CorrectionRefused(f"{role} holds values that are not finite")
     if float(volume.pixels.min()) < 0:
         raise CorrectionRefused(f"{role} holds negative values: it shows no magnitude")
-    empty = [n + 1 for n, one in enumerate(volume.pixels) if not one.any()]
-    if len(empty) == len(volume.pixels):
+    lit = np.flatnonzero([bool(one.any()) for one in volume.pixels])
+    if not len(lit):
         raise CorrectionRefused(f"{role} holds nothing but zeros")
+    # Bins at the ends may hold no signal, and exporters may write zeros for it.
+    if empty := sorted(set(range(lit[0], lit[-1])) - set(lit.tolist())):
+        raise CorrectionRefused(f"{role} holds nothing but zeros in bin {empty[0] + 1} of {len(volume.pixels)}")
 
 
 def _check_image_type(volume: Volume, role: str) -> None:
@@ -133,6 +145,16 @@ def _check_image_type(volume: Volume, role: str) -> None:
             raise CorrectionRefused(
                 f"ImageType of {role} holds {found[0]}: only original magnitude images, as they were read out, are "
                 "corrected"
+            )
+
+
+def _check_contrast(plus: Volume, minus: Volume) -> None:
+    """Refuse two acquisitions that show different contrasts: no shift makes them alike."""
+    for keyword in ("RepetitionTime", "EchoTime", "InversionTime"):
+        values = [v for volume in (plus, minus) for v in _values(volume, keyword) if isinstance(v, int | float)]
+        if values and max(values) - min(values) > LARGEST_CONTRAST_DIFFERENCE * max(values):
+            raise CorrectionRefused(
+                f"{keyword} differs between images, {min(values):g} to {max(values):g} ms: their contrasts differ"
             )
 
 
@@ -197,6 +219,12 @@ def _told_spacing_hz(volume: Volume) -> float | None:
             raise CorrectionRefused("the frequencies of the bins, as the headers tell them, are not evenly spaced")
         return usual
     return None
+
+
+def _told_middle_hz(volume: Volume) -> float:
+    """GE's offsets are against water, so bins need not lie evenly about it [Hz]."""
+    by_bin = _each_bin(_every(volume, GE_OFFSET), volume.shape[0])
+    return 0.0 if by_bin is None or len(by_bin) < 2 else float(by_bin.mean())
 
 
 def _each_bin(

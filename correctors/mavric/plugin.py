@@ -15,6 +15,9 @@ _BINS = Accepts(
         "ImagingFrequency",
         "RescaleSlope",
         "RescaleIntercept",
+        "RepetitionTime",
+        "EchoTime",
+        "InversionTime",
         "0043,GEMS_PARM_01,34",
     ),
 )

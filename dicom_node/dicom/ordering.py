@@ -71,6 +71,8 @@ def _by_bin(instances: Sequence[RoleInstance], positions: Sequence[Sequence[int]
         raise UnusableSeries(f"series {series}: several images of the same bin at one position")
     if any(len({bins[index] for index in row}) > 1 for row in grid):
         raise UnusableSeries(f"series {series}: not every bin is there at every position")
+    if any(len({instances[index].header.series_instance_uid for index in row}) > 1 for row in grid):
+        raise UnusableSeries(f"series {series}: slices of one bin come from several series")
     return grid
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from dicom_node.config.rules import Evidence, ExpectedCount
 from dicom_node.contracts import InstanceHeader, RoleInstance
@@ -10,6 +11,8 @@ from dicom_node.routing.conditions import at_positions
 from dicom_node.routing.stack import position, same_places
 from dicom_node.routing.values import components, distinct, number
 
+_UNEVEN = 1.5
+"""A step so many times the smallest one is a gap."""
 Roles = Mapping[str, Sequence[RoleInstance]]
 
 
@@ -37,6 +40,8 @@ def missing_evidence(evidence: Evidence, roles: Roles) -> list[str]:
         if len(set(numbers.values())) > 1:
             shown = ", ".join(f"{role} has {n}" for role, n in numbers.items())
             found.append(f"the roles have different numbers of {name} ({shown})")
+        else:
+            found += _gaps(name, roles)
     if evidence.same_positions:
         places = {role: {position(i.header) for i in instances} for role, instances in roles.items()}
         first = next(iter(places.values()), set())
@@ -44,6 +49,32 @@ def missing_evidence(evidence: Evidence, roles: Roles) -> list[str]:
             shown = ", ".join(f"{role} has {len(p)}" for role, p in places.items())
             found.append(f"the roles cover different slice positions ({shown})")
     return found
+
+
+def _gaps(name: str, roles: Roles) -> list[str]:
+    """What is missing of captures that count: one between others, or other ones in each role."""
+    counted: dict[str, list[float]] = {}
+    for role, instances in roles.items():
+        values = {number(i.captures.get(name)) for i in instances}
+        numbers = sorted(value for value in values if value is not None)
+        if None in values or len(numbers) < 2:
+            return []
+        steps = [after - before for before, after in pairwise(numbers)]
+        for before, step in zip(numbers, steps, strict=False):
+            if step > _UNEVEN * min(steps):
+                return [f"{role} lacks a {name}: after {before:g} comes {before + step:g}"]
+        counted[role] = numbers
+    (first, mine), *others = counted.items()
+    step = (mine[-1] - mine[0]) / (len(mine) - 1)
+    for role, theirs in others:
+        apart = abs(theirs[0] - mine[0])
+        # Scanners retune a little between the roles, or count on from one to the other.
+        if step / 2 < apart < mine[-1] - mine[0] + step / 2:
+            return [
+                f"{first} and {role} have different {name}s: "
+                f"{mine[0]:g} to {mine[-1]:g}, {theirs[0]:g} to {theirs[-1]:g}"
+            ]
+    return []
 
 
 def doubts(evidence: Evidence, roles: Roles) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -149,7 +150,10 @@ def _apply(rule: Rule, spec: CorrectorSpec | None, send_to: tuple[str, ...], sta
             matches.append(match)
         else:
             state.refuse(series, rule, match.why)
-    sets = [[m] for m in matches] if len(spec.inputs) == 1 else _by_scope(matches, rule.scope)
+    if len(spec.inputs) == 1:
+        sets = [[m] for m in matches]
+    else:
+        sets = [one for group in _by_scope(matches, rule.scope) for one in _by_acquisition(rule, spec, group)]
     for candidates in sets:
         problem = _problem(rule, spec, candidates)
         if problem is None:
@@ -217,6 +221,33 @@ def _by_scope(matches: Sequence[Match], scope: str) -> list[list[Match]]:
             key = (*key, match.series.study_instance_uid)
         groups.setdefault(key, []).append(match)
     return list(groups.values())
+
+
+def _by_acquisition(rule: Rule, spec: CorrectorSpec, matches: Sequence[Match]) -> list[list[Match]]:
+    """Several acquisitions of one scope, told apart by the plane of their slices and by what captures leave of names.
+
+    Only where that makes complete sets: else the matches belong together in some other way.
+    """
+    groups: dict[object, list[Match]] = {}
+    for match in matches:
+        groups.setdefault(_acquisition(rule, match), []).append(match)
+    complete = [group for group in groups.values() if set(_pooled(group)) >= set(spec.inputs)]
+    if not complete:
+        return [list(matches)]
+    left = [match for group in groups.values() if group not in complete for match in group]
+    return [*complete, *([left] if left else [])]
+
+
+def _acquisition(rule: Rule, match: Match) -> object:
+    planes = {place[0] for i in match.series.instances if (place := position(i)) is not None}
+    names = set()
+    for instance in match.series.instances:
+        name = str(instance.get("SeriesDescription") or "")
+        for capture in rule.capture:
+            if capture.pattern is not None:
+                name = re.sub(capture.pattern, "", name)
+        names.add(" ".join(name.split()).casefold())
+    return frozenset(planes), frozenset(names)
 
 
 def _own_output(series: SeriesView) -> bool:

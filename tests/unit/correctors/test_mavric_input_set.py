@@ -157,6 +157,29 @@ def test_one_empty_bin_is_no_reason_to_refuse() -> None:
     read(with_pixels(CASE.inputs, lose))
 
 
+def test_an_empty_bin_between_others_is_a_missing_one() -> None:
+    def lose(pixels: np.ndarray) -> None:
+        pixels[len(pixels) // 2] = 0
+
+    with pytest.raises(CorrectionRefused, match=r"holds nothing but zeros in bin \d+ of \d+"):
+        read(with_pixels(CASE.inputs, lose))
+
+
+@pytest.mark.parametrize("keyword", ["RepetitionTime", "EchoTime", "InversionTime"])
+def test_two_contrasts_are_no_pair(keyword: str) -> None:
+    inputs = both(CASE.inputs, **{keyword: 100.0})
+    assert read({**inputs, "minus": tagged(inputs["minus"], **{keyword: 103.0})}).warnings == ()
+    with pytest.raises(CorrectionRefused, match=f"{keyword} differs between images, 100 to 150 ms"):
+        read({**inputs, "minus": tagged(inputs["minus"], **{keyword: 150.0})})
+
+
+def test_offsets_tell_where_the_bins_lie_about_water() -> None:
+    frames = np.repeat(np.arange(len(CASE.inputs["plus"].pixels)) * 1000.0 - 2500.0, CASE.inputs["plus"].shape[1])
+    told = {role: replace(v, frame_tags={GE_OFFSET: tuple(frames.tolist())}) for role, v in CASE.inputs.items()}
+    assert read(told).middle_hz == pytest.approx(float(frames.mean()))
+    assert read(CASE.inputs).middle_hz == 0.0
+
+
 def test_swapped_roles_are_put_right() -> None:
     inputs = CASE.inputs
     given = read({"plus": inputs["minus"], "minus": inputs["plus"]})
