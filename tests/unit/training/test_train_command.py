@@ -108,7 +108,9 @@ def test_wrong_requests_are_told(words: tuple[str, ...], told: str, recipe: Path
 
 
 def test_a_recipe_of_another_corrector_is_refused(recipe: Path, tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match="there is: hipct"):
+    with pytest.raises(RequestError, match="there is: hipct, mavric"):
+        called("cine", "--recipe", recipe, "--out", tmp_path / "run")
+    with pytest.raises(RequestError, match="is for hipct, not for mavric"):
         called("mavric", "--recipe", recipe, "--out", tmp_path / "run")
     recipe.write_text(recipe.read_text().replace("corrector: hipct", "corrector: mavric"))
     with pytest.raises(RequestError, match="is for mavric"):
