@@ -77,8 +77,7 @@ def refined(networks: nn.Module, evidence: Evidence) -> Refined:
     straight = straightened(acquired, field, scale, change[:, 1])
     seen = torch.stack(_image_channels(evidence, straight), dim=1)
     out = _run(networks, seen)
-    sure = straight.confidence.clamp(_SURE, 1 - _SURE)
-    confidence = torch.sigmoid(torch.log(sure / (1 - sure)) + out[:, 0])
+    confidence = torch.sigmoid(torch.logit(straight.confidence, eps=_SURE) + out[:, 0])
     base = confidence * straight.both + (1 - confidence) * evidence.mean
     image = base + within(field, acquired.bins) * scale * out[:, 1]
     return Refined(image.clamp(min=0), straight, confidence)

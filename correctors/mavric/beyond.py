@@ -31,18 +31,18 @@ def beyond_reach(image: FloatArray, off_resonance_hz: FloatArray, bins: Bins, br
     strong = (np.abs(off_resonance_hz) > EDGE_SHARE * bins.reach_hz) & ~void
     found = np.zeros_like(void)
     for z in range(len(void)):
-        labels, count = ndimage.label(void[z])
-        if not count or not strong[z].any():
+        if not strong[z].any():
             continue
+        # Air outside the patient may touch an implant's strong field; it is no void of the implant.
+        labels, _ = ndimage.label(enclosed(void[z]))
         border = ndimage.binary_dilation(strong[z], np.ones((3, 3), bool))
         sizes = np.bincount(labels.ravel())
-        touched = np.unique(labels[border & void[z]])
-        # Air outside the patient may touch an implant's strong field; it is no void of the implant.
-        outside = np.unique(np.concatenate([labels[z_] for z_ in _edges(labels)]))
-        chosen = [n for n in touched if n and sizes[n] >= FEWEST_VOXELS and n not in outside]
-        found[z] = np.isin(labels, chosen)
+        touched = np.unique(labels[border])
+        found[z] = np.isin(labels, [n for n in touched if n and sizes[n] >= FEWEST_VOXELS])
     return found
 
 
-def _edges(labels: FloatArray) -> tuple[tuple[int | slice, int | slice], ...]:
-    return ((0, slice(None)), (-1, slice(None)), (slice(None), 0), (slice(None), -1))
+def enclosed(void: BoolArray) -> BoolArray:
+    """What of a void (y, x) does not reach the edge of the image."""
+    inner: BoolArray = ndimage.binary_fill_holes(~void) & void
+    return inner

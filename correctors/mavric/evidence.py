@@ -22,6 +22,8 @@ _RAYLEIGH_MEDIAN, _RAYLEIGH_SPREAD, _NORMAL_MEDIAN = 1.1774, 0.6551, 0.6745
 _TISSUE = 1.5
 """How much larger the median may be than the detail tells, before tissue is taken for the reason."""
 _FOUR = ((0, 0), (0, 1), (1, 0), (1, 1))
+_SURE = 1e-3
+"""No attention is surer than that: its logit stays finite."""
 _TINY = 1e-12
 
 
@@ -163,9 +165,14 @@ def gather(acquired: Acquired, known: Levels | None = None) -> Evidence:
         known: levels of the series; None where these slices are all of it.
     """
     known = levels(acquired) if known is None else known
-    field, own = first_fields(acquired, known)
+    bins = acquired.bins
+    field = first_field(acquired, known)
+    # The polarities alone show their signal on either side of its place: where both differ, the field is steep.
+    own = [
+        field if bins.count == 1 else field_hz(one, one, bins, known.noise) for one in (acquired.plus, acquired.minus)
+    ]
     plus, minus = (without_noise_floor(one, known.noise) for one in (acquired.plus, acquired.minus))
-    acquired, bins = replace(acquired, plus=plus, minus=minus), acquired.bins
+    acquired = replace(acquired, plus=plus, minus=minus)
     rsos = [root_sum_of_squares(one) for one in (plus, minus)]
     mean = (rsos[0] + rsos[1]) / 2
     scale = mean.new_tensor(known.scale)
@@ -177,14 +184,12 @@ def gather(acquired: Acquired, known: Levels | None = None) -> Evidence:
     return Evidence(acquired, scale, mean, straightened(acquired, field, scale), other)
 
 
-def first_fields(acquired: Acquired, known: Levels) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """The field of both polarities together, and of each alone, (z, y, x) [Hz]."""
+def first_field(acquired: Acquired, known: Levels) -> Tensor:
+    """The field of both polarities together, (z, y, x) [Hz]: from all bins, or from one pair."""
     plus, minus, bins = acquired.plus, acquired.minus, acquired.bins
     if bins.count == 1:
-        field = pair_field_hz(plus[0], minus[0], acquired.bandwidth_hz_px, known.scale)
-        return field, (field, field)
-    own = field_hz(plus, plus, bins, known.noise), field_hz(minus, minus, bins, known.noise)
-    return field_hz(plus, minus, bins, known.noise), own
+        return pair_field_hz(plus[0], minus[0], acquired.bandwidth_hz_px, known.scale)
+    return field_hz(plus, minus, bins, known.noise)
 
 
 def combined_by(combining: Combining, straight: Straightened, bins: Bins, side: Side = Side.BOTH) -> Tensor:
@@ -216,8 +221,7 @@ def straightened(
     bins = acquired.bins
     moved = unwarped(acquired.plus, acquired.minus, field, acquired.bandwidth_hz_px, bins)
     if attention_logit is not None:
-        prior = moved.attention.clamp(1e-3, 1 - 1e-3)
-        attention = torch.sigmoid(torch.log(prior / (1 - prior)) + attention_logit)
+        attention = torch.sigmoid(torch.logit(moved.attention, eps=_SURE) + attention_logit)
         moved = Unwarped(moved.plus, moved.minus, attention)
     plus, minus = (combined(images, field, bins) for images in (moved.plus, moved.minus))
     both = moved.attention * plus + (1 - moved.attention) * minus

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,11 +21,11 @@ from correctors.mavric.evidence import (
     Combining,
     Levels,
     Side,
-    first_fields,
+    first_field,
     gather,
     levels,
 )
-from correctors.mavric.input_set import InputSet, input_set
+from correctors.mavric.input_set import InputSet, Readout, input_set
 from correctors.mavric.matched_filter import combined, root_sum_of_squares
 from correctors.mavric.report import quality_of, warnings_of
 from correctors.mavric.result import Result
@@ -93,7 +93,7 @@ def build(*, method: str, weights: Path | None, device: str, parameters: Mapping
     return Mavric(
         method=chosen,
         device=on,
-        readout=cast(Literal["auto", "rows", "columns"], str(parameters["readout"])),
+        readout=cast(Readout, str(parameters["readout"])),
         spacing_hz=float(parameters["bin_spacing_hz"]),
         fwhm_hz=float(parameters["bin_fwhm_hz"]),
     )
@@ -130,7 +130,7 @@ class _Uncorrected:
     combining: Combining
 
     def __call__(self, acquired: Acquired, known: Levels, swapped: bool) -> Result:
-        field, _ = first_fields(acquired, known)
+        field = first_field(acquired, known)
         share = _SHARES[self.side.swapped if swapped else self.side]
         if self.combining is Combining.MATCHED and acquired.bins.count > 1:
             one, other = (combined(images, field, acquired.bins) for images in (acquired.plus, acquired.minus))
@@ -182,7 +182,7 @@ class Mavric:
         *,
         method: Method,
         device: str,
-        readout: Literal["auto", "rows", "columns"],
+        readout: Readout,
         spacing_hz: float,
         fwhm_hz: float,
     ) -> None:

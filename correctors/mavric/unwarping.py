@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from simulation.mavric import Bins
-from simulation.off_resonance import Splat, moved_back, shift_px
+from simulation.off_resonance import moved_back, shift_px
 
 LARGEST_STRETCH = 3.0
 """Beyond it a stretched image holds more noise than signal."""
@@ -45,7 +45,6 @@ def unwarped(
     off_resonance_hz: Tensor,
     bandwidth_hz_px: float,
     bins: Bins,
-    splat: Splat = Splat.LINEAR,
 ) -> Unwarped:
     """Undo the shifts of a known field; the readout is the last axis.
 
@@ -55,7 +54,6 @@ def unwarped(
         off_resonance_hz: (z, y, x) [Hz].
         bandwidth_hz_px: Pixel Bandwidth [Hz/pixel].
         bins: what they are.
-        splat: how the images are read between their pixels.
     """
     (slope,) = torch.gradient(off_resonance_hz, dim=-1)
     stretch = slope / bandwidth_hz_px
@@ -63,7 +61,7 @@ def unwarped(
     shift = shift_px(off_resonance_hz, centres.view(-1, 1, 1, 1), bandwidth_hz_px)
     weights = [(1 + sign * stretch).clamp(LEAST_WEIGHT, 1.0) for sign in (1, -1)]
     images = [
-        moved_back(image, sign * shift, splat) * (1 + sign * stretch).clamp(0.0, LARGEST_STRETCH)
+        moved_back(image, sign * shift) * (1 + sign * stretch).clamp(0.0, LARGEST_STRETCH)
         for image, sign in ((plus, 1), (minus, -1))
     ]
     return Unwarped(images[0], images[1], weights[0] / (weights[0] + weights[1]))

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from correctors.mavric.beyond import enclosed
 from correctors.mavric.evidence import Acquired as AcquiredBins
 from correctors.mavric.evidence import Combining, combined_by, straightened
 from correctors.mavric.matched_filter import root_sum_of_squares
 from dicom_node.contracts import BoolArray, FloatArray, Geometry, TagValue, Units, Volume
 from dicom_node.errors import UnusableSeries
 from simulation.limbs import LegRegion, make_leg
-from simulation.mavric import Bins
+from simulation.mavric import FINE, Bins
 from simulation.pelvis_mr import make_pelvis_mr
 from simulation.spine_mr import make_spine_mr
 from simulation.stacks import Plane
@@ -173,7 +174,7 @@ class MavricSubject:
         bright = float(np.percentile(pixels, 99.5))
         if bright <= 0:
             raise UnusableSeries("the truth holds nothing")
-        metal = np.stack([_enclosed(one < 0.02 * bright) for one in pixels])
+        metal = np.stack([enclosed(one < 0.02 * bright) for one in pixels])
         away = _distance_mm(metal, truth["plus"].geometry)
         excluded = ndimage.binary_dilation(metal, np.ones((1, 3, 3), bool))
         regions = {"near": {"plus": away <= NEAR_MM}, "far": {"plus": away > NEAR_MM}} if metal.any() else {}
@@ -212,7 +213,7 @@ def _with_lesions(
     labels = np.zeros(metal.shape, np.int32)
     factor = np.ones(metal.shape, np.float32)
     away = _distance_mm(metal, geometry)
-    signal = case.scene.signal[..., ::4].numpy()
+    signal = case.scene.signal[..., ::FINE].numpy()
     signal = np.swapaxes(signal, 1, 2) if case.columns else signal
     free = (away > LESION_DISTANCE_MM[0]) & (away < LESION_DISTANCE_MM[1]) & (signal > 0.25)
     for number in range(1, LESIONS + 1):
@@ -229,12 +230,12 @@ def _with_lesions(
         labels[z][distance < radius] = number
         free[z] &= distance > 3 * LESION_RADIUS_MM[1]
     turned = np.ascontiguousarray(np.swapaxes(factor, 1, 2)) if case.columns else factor
-    fine = torch.nn.functional.interpolate(torch.from_numpy(turned), scale_factor=4.0, mode="linear")
+    fine = torch.nn.functional.interpolate(torch.from_numpy(turned), scale_factor=float(FINE), mode="linear")
     return case.scene.signal * fine, labels
 
 
 def _oracles(case: Acquired, bins: Mapping[str, Volume], truth: Volume) -> dict[str, Volume]:
-    """What the true field makes of the bins, with the node's own way of moving and combining."""
+    """What the true field makes of the bins as they are, with the node's own way of moving and combining."""
     turned = [np.swapaxes(bins[role].pixels, -1, -2) if case.columns else bins[role].pixels for role in bins]
     plus, minus = (torch.from_numpy(np.ascontiguousarray(one)) for one in turned)
     acquired = AcquiredBins(plus, minus, case.acquisition.bandwidth_hz_px, case.acquisition.bins)
@@ -257,10 +258,3 @@ def _distance_mm(metal: BoolArray, geometry: Geometry) -> FloatArray:
     step = geometry.slice_spacing_mm or geometry.slice_thickness_mm or 1.0
     away: FloatArray = ndimage.distance_transform_edt(~metal, sampling=(step, *geometry.pixel_spacing_mm))
     return away
-
-
-def _enclosed(void: BoolArray) -> BoolArray:
-    labels, _ = ndimage.label(void)
-    edge = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    found: BoolArray = void & ~np.isin(labels, edge)
-    return found

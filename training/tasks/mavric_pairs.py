@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from correctors.mavric.matched_filter import root_sum_of_squares
 from correctors.mavric.paper import INPUTS, corrected, corrected_bins, loss
-from training.anatomy import Anatomy
 from training.task import Draw, Picture, Tried
 from training.tasks.mavric_scenes import MavricSlices
 
@@ -48,12 +47,6 @@ class MavricPairs(MavricSlices):
             raise ValueError("side must be a multiple of 16, implants and pairs_per_scene 1 or more")
         super().__init__(side, implants)
         self._each, self._attention = pairs_per_scene, attention
-        self._device = torch.device("cpu")
-
-    def begin(self, training: Sequence[Anatomy], device: torch.device, seed: int) -> None:
-        """Make the fields of the implants."""
-        self._device = device
-        self.begin_fields(seed)
 
     def batch(self, draws: Sequence[Draw]) -> Pairs:
         """A few bins of each scene."""

@@ -16,7 +16,6 @@ from torch.nn import functional
 from correctors.mavric.best import INPUTS, Refined, refined
 from correctors.mavric.evidence import Acquired, Evidence, gather, within
 from simulation.off_resonance import moved, shift_px
-from training.anatomy import Anatomy
 from training.task import Draw, Picture, Tried
 from training.tasks.mavric_scenes import MavricSlices, TrainingScene
 
@@ -74,12 +73,6 @@ class MavricRefinement(MavricSlices):
         super().__init__(side, implants)
         self._field_weight, self._edges_weight = field_weight, edges_weight
         self._consistency_weight = consistency_weight
-        self._device = torch.device("cpu")
-
-    def begin(self, training: Sequence[Anatomy], device: torch.device, seed: int) -> None:
-        """Make the fields of the implants."""
-        self._device = device
-        self.begin_fields(seed)
 
     def batch(self, draws: Sequence[Draw]) -> list[RefinementExample]:
         """Scenes with their evidence."""

@@ -18,6 +18,7 @@ from simulation.mavric import FINE, Bins, MavricAcquisition, Mismatch, acquire, 
 from simulation.mavric_scene import MavricScene, make_scene
 from simulation.off_resonance import Splat
 from simulation.pelvis_mr import make_pelvis_mr
+from training.anatomy import Anatomy
 from training.tasks.implant_fields import ImplantSlice, implant_slices
 
 FIELDS_T = (0.55, 1.5, 3.0)
@@ -73,6 +74,7 @@ class MavricSlices:
         """
         self._side, self._implants = side, implants
         self._fields: tuple[ImplantSlice, ...] = ()
+        self._device = torch.device("cpu")
 
     @property
     def preparation(self) -> str:
@@ -94,8 +96,9 @@ class MavricSlices:
         made = make_pelvis_mr(seed=seed, slices=_PROCEDURAL_SLICES, spacing_mm=12.0, pixel_mm=1.5, n_pixels=288)
         return {"frames": mr_slices(made.signal, self._side)}
 
-    def begin_fields(self, seed: int) -> None:
+    def begin(self, training: Sequence[Anatomy], device: torch.device, seed: int) -> None:
         """Make the implants' fields."""
+        self._device = device
         self._fields = implant_slices(self._implants, self._side, seed)
 
     def scene(

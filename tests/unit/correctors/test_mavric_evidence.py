@@ -18,7 +18,7 @@ from correctors.mavric.evidence import (
     Levels,
     Side,
     combined_by,
-    first_fields,
+    first_field,
     gather,
     levels,
     mean_of_polarities,
@@ -104,8 +104,10 @@ def test_swapped_roles_of_a_turned_field_give_turned_evidence() -> None:
 
 def test_one_bin_has_the_field_of_the_pair() -> None:
     alone = Case(bins=Bins(1, 1000.0, 1e9)).acquired
-    field, own = first_fields(alone, Levels(1.0, 0.0))
-    assert own[0] is field and own[1] is field
+    known = Levels(1.0, 0.0)
+    field, found = first_field(alone, known), gather(alone, known)
+    assert torch.equal(found.first.field_hz, field)
+    assert all(torch.equal(own, field / alone.bins.reach_hz) for own in found.other[2:4])
     assert gather(alone).channels().shape[1] == FIELD_CHANNELS
 
 

@@ -39,7 +39,7 @@ CPU = torch.device("cpu")
 @cache
 def slices() -> MavricSlices:
     made = MavricSlices(SIDE, IMPLANTS)
-    made.begin_fields(5)
+    made.begin((), torch.device("cpu"), 5)
     return made
 
 
