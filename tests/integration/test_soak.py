@@ -13,6 +13,9 @@ from random import SystemRandom
 import pytest
 import soak
 import soak_plan
+from faulty_node import Fault
+from peers import orthanc
+from soak_node import faulty
 
 SEEDS = 50
 FIRST = int(os.environ.get("SOAK_FIRST") or SystemRandom().randrange(1, 10**6))
@@ -60,3 +63,43 @@ def test_as_many_seeds_as_points_kill_at_every_point() -> None:
     assert len(known) <= SEEDS, "more points than seeds in CI: raise SEEDS"
     first = {(plan.faults[0].kind, plan.faults[0].point) for plan in map(soak_plan.make, range(len(known)))}
     assert first == set(known)
+
+
+@pytest.mark.parametrize("action", ["supervisor", "node"])
+def test_a_node_that_is_killed_while_it_drains_is_started_and_stopped_once_more(
+    action: str, tmp_path: Path, need_program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a point is passed then is a matter of milliseconds: the fault strikes here by the test's own hand."""
+    need_program("Orthanc")
+    fault = Fault("intake", "intake.journal_removed", nth=1, action=action)
+    with orthanc(tmp_path / "orthanc") as pacs:
+        one = faulty(tmp_path / "node", pacs, [], node={}, **soak.QUICK)
+        really_stop = one.stop
+
+        def stop() -> int:
+            noted = one.notes / "fired" / fault.name
+            if noted.exists():
+                return really_stop()
+            noted.touch()
+            one.strike(action)
+            return really_stop()
+
+        monkeypatch.setattr(one, "stop", stop)
+        one.start()
+        try:
+            soak.stop(one, [], keeping=False)
+            assert one.dead
+            assert one.starts == 2
+        finally:
+            one.end_everything()
+
+
+def test_a_node_that_ends_badly_without_a_fault_is_a_failure(
+    tmp_path: Path, need_program: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_program("Orthanc")
+    with orthanc(tmp_path / "orthanc") as pacs:
+        one = faulty(tmp_path / "node", pacs, [])
+    monkeypatch.setattr(one, "stop", lambda: -9)
+    with pytest.raises(AssertionError, match="ended the node with -9"):
+        soak.stop(one, [], keeping=False)
