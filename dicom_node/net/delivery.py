@@ -131,7 +131,13 @@ class Delivery:
 
     def _work(self, waiting: queue.Queue[DeliveryLease | None]) -> None:
         while (lease := waiting.get()) is not None:
-            self._attempt(lease)
+            try:
+                self._attempt(lease)
+            except Exception as problem:  # noqa: BLE001  a fault of ours must not end the peer's lane
+                # Nobody renews the lease any more: it expires, and the delivery goes on from what the ledger knows.
+                log.error("delivery_fault", delivery=lease.delivery.id, code=type(problem).__name__)
+            finally:
+                self._forget(lease)
 
     def _attempt(self, lease: DeliveryLease) -> None:
         delivery = lease.delivery
@@ -140,11 +146,10 @@ class Delivery:
                 verified = self._deliver(lease)
             except LeaseLost as problem:
                 log.warning("delivery_left", code=problem.code, reason=str(problem))
-                self._forget(lease)
                 return
             except NodeError as problem:
                 failure: NodeError = problem
-            except Exception as problem:  # noqa: BLE001  a fault of ours must not end the peer's lane
+            except Exception as problem:  # noqa: BLE001  a fault of ours is this delivery's failure
                 failure = DeliveryError(f"sending failed inside the node ({type(problem).__name__})")
                 log.error("delivery_fault", code=type(problem).__name__)
             else:
@@ -210,8 +215,6 @@ class Delivery:
             faults.reach("delivery.committed")
         except (LeaseLost, LedgerError) as problem:
             log.warning("delivery_left", code=problem.code, reason=str(problem))
-        finally:
-            self._forget(lease)
 
     def _forget(self, lease: DeliveryLease) -> None:
         with self._lock:
