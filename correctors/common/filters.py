@@ -6,7 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 def gaussian(images: Tensor, sigma: float) -> Tensor:
@@ -35,12 +34,15 @@ def gaussian_along(values: Tensor, sigma: float, axis: int) -> Tensor:
     """
     if sigma <= 0:
         return values
-    radius = min(math.ceil(3 * sigma), values.shape[axis] - 1)
-    position = torch.arange(-radius, radius + 1, dtype=values.dtype, device=values.device)
-    kernel = torch.exp(-0.5 * (position / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    across = axis == -1
-    pad = (radius, radius, 0, 0) if across else (0, 0, radius, radius)
-    padded = functional.pad(values[:, None], pad, mode="replicate")
-    weights = kernel[None, None, None, :] if across else kernel[None, None, :, None]
-    return functional.conv2d(padded, weights)[:, 0]
+    matrix = _smoothing_matrix(values.shape[axis], sigma).to(values)
+    return values @ matrix.T if axis == -1 else matrix @ values
+
+
+def _smoothing_matrix(count: int, sigma: float) -> Tensor:
+    """Row i holds the weights of all samples in smoothed sample i; several times faster than a thin convolution."""
+    radius = min(math.ceil(3 * sigma), count - 1)
+    position = torch.arange(-radius, radius + 1)
+    kernel = torch.exp(-0.5 * (position.double() / sigma) ** 2)
+    nearest = (torch.arange(count)[:, None] + position).clamp(0, count - 1)
+    weights = (kernel / kernel.sum()).expand(count, -1)
+    return torch.zeros(count, count, dtype=torch.float64).scatter_add_(1, nearest, weights)

@@ -3,8 +3,9 @@
 It does so twice: the first result is the prior of the second. The network sees the whole slice, so its reach spans
 every trace; it starts from a sinogram correction that keeps all rays beside metal, and predicts a change. It also says
 which of the dense voxels are metal: blooming around cobalt is given back to the tissue. It was trained against the same
-acquisition without metal, noise and all, so it gains nothing by smoothing. Noise that went with the finest streaks all
-the same is given back as far as the series has it (`grain`).
+acquisition without metal, noise and all, so it gains nothing by smoothing. What it takes away with the streaks all the
+same is given back: detail of the size of lesions as far as it was measured (`measured_detail`), and noise as
+far as the series has it (`grain`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from correctors.hipct.coarse import HalfResolution
 from correctors.hipct.doubt import doubtful
 from correctors.hipct.evidence import METAL_FROM, SCALE_HU, Evidence, gather, look_again
 from correctors.hipct.grain import UNKNOWN_HU, distance_mm, noise_level, with_grain
+from correctors.hipct.measured_detail import with_measured_detail
 from correctors.hipct.scene import Restored, Scene
 from dicom_node.contracts import FloatArray
 from dicom_node.errors import WeightsError
@@ -77,11 +79,13 @@ class Best:
         Args:
             scene: slices with metal.
         """
-        evidence = gather(scene, self._half.of(scene.projector))
+        coarse = self._half.of(scene.projector)
+        evidence = gather(scene, coarse)
         restored = corrected(self.network, scene, evidence)
         left = doubtful(scene, restored)
+        detailed, measured = with_measured_detail(scene, coarse, restored)
         away = distance_mm(scene.shadow, scene.pixel_mm)
-        images = with_grain(restored.images, evidence.estimate, away, self._noise_hu)
+        images = with_grain(detailed, measured, away, self._noise_hu)
         return replace(restored, images=images, doubtful=left)
 
 

@@ -102,8 +102,13 @@ def look_again(scene: Scene, before: Evidence, result: Tensor, likely: Tensor) -
         result: (batch, y, x), metal not put back [HU].
         likely: (batch, y, x), how likely a voxel is metal.
     """
-    prior = torch.where(likely > METAL_FROM, 0.0, result.clamp(AIR_HU, SHOWN_HU[1]))
-    return Evidence(scene.images, _replaced(scene, prior), result, likely, scene.shadow, before.streaks)
+    estimate = _replaced(scene, prior_of(result, likely > METAL_FROM))
+    return Evidence(scene.images, estimate, result, likely, scene.shadow, before.streaks)
+
+
+def prior_of(result: Tensor, metal: Tensor) -> Tensor:
+    """A result (batch, y, x) as prior of the rays through metal, which counts as water there [HU]."""
+    return torch.where(metal, 0.0, result.clamp(AIR_HU, SHOWN_HU[1]))
 
 
 def _replaced(scene: Scene, prior: Tensor) -> Tensor:

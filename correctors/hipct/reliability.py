@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 
 from correctors.common.filters import gaussian_along
@@ -37,6 +38,17 @@ def reliable_part(difference: Tensor, trace: Tensor) -> Tensor:
     Returns:
         Same shape, zero outside the trace.
     """
+    kept = torch.zeros_like(difference)
+    columns = trace.any(dim=0).any(dim=0).nonzero()
+    if len(columns):
+        # All that counts lies between the outermost rays through metal of any angle, a third of the detector or so. One
+        # more on each side, for the edge is what smoothing takes to go on for ever.
+        here = slice(max(0, int(columns[0]) - 1), int(columns[-1]) + 2)
+        kept[..., here] = _reliable(difference[..., here], trace[..., here])
+    return kept
+
+
+def _reliable(difference: Tensor, trace: Tensor) -> Tensor:
     inside = trace.to(difference.dtype)
     levels = [difference, *(_mean(difference, inside, scale) for scale in SCALES)]
     bands = [finer - coarser for finer, coarser in pairwise(levels)]
