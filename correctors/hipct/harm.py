@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from scipy import ndimage
+from torch import Tensor
 
+from correctors.common.filters import gaussian
 from correctors.hipct.body import body_mask
 from dicom_node.contracts import BoolArray, FloatArray
 
@@ -41,30 +44,33 @@ def judged_region(before: FloatArray, after: FloatArray, metal: BoolArray, pixel
     return region
 
 
-def streak_level(slice_hu: FloatArray, region: BoolArray, pixel_mm: float) -> float:
+def streak_levels(before: FloatArray, after: FloatArray, region: BoolArray, pixel_mm: float) -> tuple[float, float]:
     """Root mean square of the band between noise and anatomy in a region [HU]; only levels of one slice compare.
 
     Args:
-        slice_hu: (y, x) [HU].
+        before: (y, x) original [HU].
+        after: (y, x) corrected [HU].
         region: bool (y, x).
         pixel_mm: pixel size [mm].
 
     Returns:
-        Level [HU]; zero where the region is too small to tell.
+        Levels before and after; zero where the region is too small to tell.
     """
     if int(region.sum()) < FEWEST_VOXELS:
-        return 0.0
-    clipped = np.clip(slice_hu, -1000.0, 2000.0)
-    band = _mean_in(clipped, region, FINE_MM / pixel_mm) - _mean_in(clipped, region, COARSE_MM / pixel_mm)
-    return float(np.sqrt(np.mean(np.square(band[region], dtype=np.float64))))
+        return 0.0, 0.0
+    inside = torch.from_numpy(region)
+    # Over the region only, so that bone and skin beside it do not leak in.
+    slices = torch.from_numpy(np.stack([before, after])).clamp(-1000.0, 2000.0) * inside
+    weighed = torch.cat([slices, inside[None].to(slices.dtype)])
+    bands = _means(weighed, FINE_MM / pixel_mm) - _means(weighed, COARSE_MM / pixel_mm)
+    first, second = (float(band[inside].double().square().mean().sqrt()) for band in bands)
+    return first, second
 
 
-def _mean_in(values: FloatArray, region: BoolArray, sigma: float) -> FloatArray:
-    """Gaussian mean over the region only, so that bone and skin beside it do not leak in."""
-    weight = ndimage.gaussian_filter(region.astype(np.float32), sigma)
-    smooth: FloatArray = ndimage.gaussian_filter(np.where(region, values, np.float32(0)), sigma)
-    mean: FloatArray = smooth / np.maximum(weight, np.float32(1e-3))
-    return mean
+def _means(weighed: Tensor, sigma: float) -> Tensor:
+    """Gaussian means (2, y, x) of two images, given with their weights (3, y, x)."""
+    smooth = gaussian(weighed, sigma)
+    return smooth[:2] / smooth[2].clamp(min=1e-3)
 
 
 def is_harm(before: float, after: float) -> bool:

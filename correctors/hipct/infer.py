@@ -279,8 +279,7 @@ class HipCt:
             one = np.clip(one, min(-1024.0, float(original.min())), max(3071.0, float(original.max())))
             one = np.where(kept | padding[number], original, one).astype(np.float32)
             region = harm.judged_region(original, one, found.metal[z], pixel_mm)
-            before = harm.streak_level(original, region, pixel_mm)
-            worse = harm.is_harm(before, harm.streak_level(one, region, pixel_mm))
+            worse = harm.is_harm(*harm.streak_levels(original, one, region, pixel_mm))
             stays = worse or number in restored.doubtful
             done.append(_Done(original, found.metal[z], True) if stays else _Done(one, kept, False))
         return done

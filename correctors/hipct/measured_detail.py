@@ -3,10 +3,9 @@
 A network that sees streaks and a faint lesion in one place takes some of the lesion away with them. The rays that pass
 the lesion beside the metal still have it, and so have rays through metal that lets enough through. So the result's own
 rays are put where the metal's were, joined with what the metal let through as far as that can be trusted; all others
-stay as they were measured; and the reconstruction's detail replaces the result's. This is done twice, for the result is
-then the better prior (known data and a known shape in turns: Papoulis, IEEE Trans. Circuits Syst. 22(9):735-742, 1975).
-Only a band of sizes is given back: above it the scanner's twelve bits and its field of view spoil what re-projection
-says of shading, below it lie the finest streaks.
+stay as they were measured; and what their reconstruction has of detail more than the result is added to it. Only a band
+of sizes is given back: above it the scanner's twelve bits and its field of view spoil what re-projection says of
+shading, below it lie the finest streaks.
 """
 
 from __future__ import annotations
@@ -27,7 +26,9 @@ from simulation.projector import ParallelProjector
 
 FINEST_PIXELS, COARSEST_PIXELS = 1.5, 5.0
 """Standard deviations of the Gaussians between which a lesion of 5 to 15 mm lies."""
-ROUNDS = 2
+GIVEN_BACK = 1.7
+"""Of the band's middle. What is lost on its flanks and in rays that nobody measured is made up for; more of it gives
+lesions back whole and streaks with them. Set on cases of the patients that validated the network."""
 
 
 def with_measured_detail(scene: Scene, coarse: ParallelProjector, restored: Restored) -> tuple[Tensor, Tensor]:
@@ -39,22 +40,18 @@ def with_measured_detail(scene: Scene, coarse: ParallelProjector, restored: Rest
         restored: what a network made of them.
 
     Returns:
-        Images with it, and the last reconstruction that it was taken from, all sizes of it; neither has its metal put
-        back; both (batch, y, x) [HU].
+        Images with it, and the reconstruction that it was taken from, all sizes of it; neither has its metal put back;
+        both (batch, y, x) [HU].
     """
-    outside = torch.where(scene.shadow, 0.0, 1.0)
-    images = restored.images
-    prior = prior_of(images, restored.metal)
+    prior = prior_of(restored.images, restored.metal)
     expected = normalised_interpolation(scene, prior)
     through = _let_through(scene, coarse, prior, expected)
-    for number in range(ROUNDS):
-        if number:
-            expected = normalised_interpolation(scene, prior_of(images, restored.metal))
-        # Nothing but the trace differs from the sinogram: `expected` is measured elsewhere.
-        change = expected + reliable_part(through - expected, scene.trace) - scene.sinogram
-        measured = scene.images + attenuation_to_hu_change(scene.projector.fbp(change))
-        images = images + outside * _band(measured - images, outside)
-    return images, measured
+    # Nothing but the trace differs from the sinogram: `expected` is what was measured elsewhere.
+    change = expected + reliable_part(through - expected, scene.trace) - scene.sinogram
+    measured = scene.images + attenuation_to_hu_change(scene.projector.fbp(change))
+    outside = torch.where(scene.shadow, 0.0, 1.0)
+    lacking = _middle_sizes(measured - restored.images, outside)
+    return restored.images + GIVEN_BACK * outside * lacking, measured
 
 
 def _let_through(scene: Scene, coarse: ParallelProjector, prior: Tensor, expected: Tensor) -> Tensor:
@@ -65,8 +62,8 @@ def _let_through(scene: Scene, coarse: ParallelProjector, prior: Tensor, expecte
     return scene.project(torch.where(scene.shadow, prior, clean))
 
 
-def _band(change: Tensor, outside: Tensor) -> Tensor:
-    """Middle sizes of a change outside metal; where their gain is largest, it is 1."""
+def _middle_sizes(change: Tensor, outside: Tensor) -> Tensor:
+    """Those between the two Gaussians, of a change outside metal; where the gain is largest, it is 1."""
     return (_mean(change, outside, FINEST_PIXELS) - _mean(change, outside, COARSEST_PIXELS)) / _largest_gain()
 
 

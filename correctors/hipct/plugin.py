@@ -6,7 +6,7 @@ from dicom_node.contracts import API_VERSION, Accepts, CorrectorSpec, Limits, Pa
 
 SPEC = CorrectorSpec(
     name="hipct",
-    version="0.3.1",
+    version="0.4.0",
     api=API_VERSION,
     title="Hip CT metal artefact reduction",
     inputs={
