@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
+from torch import Tensor
 
+from correctors.common.attenuation import AIR_HU
+from correctors.common.filters import gaussian
 from dicom_node.contracts import BoolArray, FloatArray
 
 TISSUE_HU = -400.0
 """Between lung/fat boundary blur and air: everything above counts as patient or equipment [HU]."""
-
-
 SMOOTHING_PIXELS = 3.0
 DENSEST_HU = 200.0
 
@@ -28,7 +29,7 @@ def body_mask(slice_hu: FloatArray, *, opening: int = 3) -> BoolArray:
     Returns:
         bool (y, x); all False when the slice holds no object.
     """
-    smooth = ndimage.gaussian_filter(np.clip(slice_hu, -1000.0, DENSEST_HU), SMOOTHING_PIXELS)
+    smooth = ndimage.gaussian_filter(np.clip(slice_hu, AIR_HU, DENSEST_HU), SMOOTHING_PIXELS)
     dense = ndimage.binary_opening(smooth > TISSUE_HU, iterations=opening)
     labels, count = ndimage.label(dense)
     if count == 0:
@@ -37,3 +38,8 @@ def body_mask(slice_hu: FloatArray, *, opening: int = 3) -> BoolArray:
     sizes[0] = 0
     filled: BoolArray = ndimage.binary_fill_holes(labels == int(sizes.argmax()))
     return filled
+
+
+def dense(images: Tensor) -> Tensor:
+    """Patient, and what lies under him, bool (batch, y, x), in images without streaks [HU]."""
+    return gaussian(images.clamp(AIR_HU, 0.0), SMOOTHING_PIXELS) > TISSUE_HU

@@ -10,13 +10,13 @@ from scipy import ndimage
 from torch import Tensor
 
 from correctors.common.filters import gaussian
-from correctors.hipct.body import body_mask
+from correctors.hipct.body import body_mask, dense
 from dicom_node.contracts import FloatArray
 
 FINE_PIXELS = 1.5
 """What a Gaussian of this width takes away is grain: noise, and the finest streaks."""
 LOCAL_PIXELS = 4.0
-KEPT_UP_TO = 3.0
+KEPT_UP_TO, KEPT_IN_AIR = 3.0, 1.0
 """Grain of up to so many times the series' own is kept whole, stronger grain in proportion less: it is streaks."""
 NEAR_MM, FAR_MM = 4.0, 12.0
 """Nearer to metal than the first nothing is given back, beyond the second everything."""
@@ -59,7 +59,8 @@ def with_grain(result: Tensor, estimate: Tensor, away_mm: Tensor, noise_hu: floa
     lost = estimate - result
     grain = lost - gaussian(lost, FINE_PIXELS)
     energy = gaussian(grain.square(), LOCAL_PIXELS)
-    share = ((KEPT_UP_TO * noise_hu) ** 2 / energy.clamp(min=1e-3)).clamp(max=1.0)
+    kept_hu = torch.where(dense(result), KEPT_UP_TO, KEPT_IN_AIR) * noise_hu
+    share = (kept_hu.square() / energy.clamp(min=1e-3)).clamp(max=1.0)
     far = ((away_mm - NEAR_MM) / (FAR_MM - NEAR_MM)).clamp(0.0, 1.0)
     return result + share * far * grain
 

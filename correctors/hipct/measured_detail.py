@@ -15,9 +15,9 @@ import math
 import torch
 from torch import Tensor
 
-from correctors.common.attenuation import AIR_HU, attenuation_to_hu_change
+from correctors.common.attenuation import attenuation_to_hu_change
 from correctors.common.filters import gaussian
-from correctors.hipct.body import SMOOTHING_PIXELS, TISSUE_HU
+from correctors.hipct.body import dense
 from correctors.hipct.evidence import prior_of
 from correctors.hipct.hardening import without_hardening
 from correctors.hipct.nmar import normalised_interpolation
@@ -50,14 +50,9 @@ def with_measured_detail(scene: Scene, coarse: ParallelProjector, restored: Rest
     # Nothing but the trace differs from the sinogram: `expected` is what was measured elsewhere.
     change = expected + reliable_part(through - expected, scene.trace) - scene.sinogram
     measured = scene.images + attenuation_to_hu_change(scene.projector.fbp(change))
-    tissue = torch.where(scene.shadow | ~_dense(restored.images), 0.0, 1.0)
+    tissue = torch.where(scene.shadow | ~dense(restored.images), 0.0, 1.0)  # in air there are streaks, and no detail
     lacking = _middle_sizes(measured - restored.images, tissue)
     return restored.images + GIVEN_BACK * tissue * lacking, measured
-
-
-def _dense(images: Tensor) -> Tensor:
-    """Patient, and what lies under him; bool (batch, y, x). In air there is no detail, but there are streaks."""
-    return gaussian(images.clamp(AIR_HU, 0.0), SMOOTHING_PIXELS) > TISSUE_HU
 
 
 def _let_through(scene: Scene, coarse: ParallelProjector, prior: Tensor, expected: Tensor) -> Tensor:

@@ -62,3 +62,13 @@ def test_distances_are_in_mm() -> None:
     found = distance_mm(metal, PIXEL_MM)
     assert float(found[0, 4, 7]) == pytest.approx(3 * PIXEL_MM)
     assert float(found[1].min()) > 100
+
+
+def test_in_air_noise_comes_back_and_the_streaks_that_tissue_would_keep_do_not() -> None:
+    air, tissue, level = torch.full((1, 96, 96), -1000.0), torch.zeros(1, 96, 96), 5.0
+    for strength, kept_in_air in ((level, 1.0), (3 * level, 1 / 9)):
+        grain = noise(1, strength)
+        fine = grain - gaussian(grain, 1.5)
+        in_air, in_tissue = (with_grain(image, image + grain, FAR, level) - image for image in (air, tissue))
+        assert float(in_air.std() / fine.std()) == pytest.approx(kept_in_air, abs=0.15)
+        assert float(in_tissue.std() / fine.std()) == pytest.approx(1.0, abs=0.15)

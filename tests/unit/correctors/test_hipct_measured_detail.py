@@ -126,3 +126,11 @@ def test_what_to_believe_does_not_depend_on_the_detector_beside_the_trace() -> N
     torch.testing.assert_close(reliable_part(wider, wide_trace)[..., 20:121], kept)
     assert not bool(kept[~trace].any())
     assert not bool(reliable_part(difference, torch.zeros_like(trace)).any())
+
+
+def test_nothing_is_given_to_air() -> None:
+    made = scanned(COCRMO, 0.0)
+    scene = scene_of(made)
+    result = torch.where(scene.metal, 40.0, made.floor)
+    outside = torch.from_numpy(ndimage.binary_erosion(disc((0, 0), 105, 1.5) < 0.01, iterations=8))
+    assert torch.equal(given_back(made, result)[0][outside], result[0][outside])
