@@ -138,6 +138,14 @@ class ReceivingIndex:
             ],
         )
 
+    def forget(self, tx: Connection, files: Sequence[Received]) -> None:
+        """Received files are not there after all: their senders were told so.
+
+        Raises:
+            LedgerError: one of them is not waiting to be filed.
+        """
+        self._take(tx, [one.id for one in files])
+
     def _take(self, tx: Connection, numbers: Sequence[int]) -> None:
         """Received rows leave the queue."""
         gone = 0

@@ -159,8 +159,8 @@ class Intake:
         if not waiting:
             return 0
         # Reading, hashing and linking happen outside the transaction: nobody need wait for them.
-        arrivals, unreadable = self._read(waiting)
-        done = [*(one.received for one in arrivals), *(one.received for one in unreadable)]
+        arrivals, unreadable, refused = self._read(waiting)
+        done = [*(one.received for one in arrivals), *(one.received for one in unreadable), *refused]
         with self._database.read() as tx:
             known = self._index.known(tx, [one.header.sop_instance_uid for one in arrivals])
         linked = self._link([one for one in arrivals if one.header.sop_instance_uid not in known])
@@ -168,6 +168,7 @@ class Intake:
         with self._database.begin() as tx:
             conflicts = self._enter(tx, arrivals, linked, now)
             self._index.quarantine(tx, [*unreadable, *conflicts], now)
+            self._index.forget(tx, refused)
         faults.reach("intake.committed")
         for received in done:
             if str(received.path).startswith(self._spool):
@@ -177,28 +178,36 @@ class Intake:
             log.error(
                 "instance_quarantined", file=one.path.name, reason=one.reason, association=one.received.association_id
             )
-        log.debug("files_filed", files=len(done), quarantined=len(unreadable) + len(conflicts))
+        log.debug("files_filed", files=len(done), quarantined=len(unreadable) + len(conflicts), refused=len(refused))
         return len(done)
 
-    def _read(self, waiting: Sequence[Received]) -> tuple[list[Arrival], list[Quarantined]]:
-        """Headers of those that have one, the others set aside. What the disk does not give is left for later."""
-        arrivals, unreadable, trouble = [], [], None
+    def _read(self, waiting: Sequence[Received]) -> tuple[list[Arrival], list[Quarantined], list[Received]]:
+        """Headers of those that have one, the others set aside, and those that the disk refused after all.
+
+        What the disk does not give now is left for later.
+        """
+        arrivals: list[Arrival] = []
+        unreadable: list[Quarantined] = []
+        refused: list[Received] = []
+        trouble = None
         for received in waiting:
             try:
                 found = _header(received)
             except NodeError as problem:
                 trouble = problem
                 continue
-            if isinstance(found, str):
+            if isinstance(found, str) and self._journals.taken_back(received.path):
+                refused.append(received)
+            elif isinstance(found, str):
                 unreadable.append(self._set_aside(received, found))
             else:
                 place = FileRef(self._store.path(found.sop_instance_uid))
                 arrivals.append(Arrival(received, replace(found, file=place)))
         if trouble is not None:
-            if not arrivals and not unreadable:
+            if not arrivals and not unreadable and not refused:
                 raise trouble
             log.error("file_not_read", code=trouble.code, error=str(trouble))
-        return arrivals, unreadable
+        return arrivals, unreadable, refused
 
     def _link(self, arrivals: Sequence[Arrival]) -> set[str]:
         """Give instances that the index does not know their place; of two with one name the first has it."""

@@ -102,6 +102,30 @@ class Journals:
             raise trouble
         return removed
 
+    def taken_back(self, file: Path) -> bool:
+        """Whether a file went because the disk refused its entry: the receiver took it back, and told the sender so.
+
+        Then a journal of the receiver is shorter than what became rows of it, and none names the file. Without such
+        a journal a file that is gone may have been acknowledged.
+
+        Args:
+            file: of a row.
+
+        Raises:
+            NodeError: the database or the disk refused.
+        """
+        with _disk(file):
+            if file.exists():
+                return False
+        shrunk = False
+        for name in self._names():
+            if _token(name) == _token(file.name):
+                stretch = read_journal(self._folders.journals / name, 0)
+                if file.name in _files(stretch):
+                    return False
+                shrunk |= stretch.end < self._offsets().get(name, 0)
+        return shrunk
+
     def recover(self, now: float) -> int:
         """What an intake that was killed left undone; call it once, first. Returns how many files went.
 
@@ -133,6 +157,10 @@ class Journals:
 
     def _enter(self, name: str, start: int, stretch: Stretch, now: float) -> None:
         received, gone = self._located([one for one in stretch.entries if isinstance(one, InstanceReceived)])
+        if gone:
+            # The disk may have refused an entry after we had read it: its receiver took it back, and then the file.
+            still = _files(read_journal(self._folders.journals / name, start, stretch.end))
+            gone = [one for one in gone if one.path.name in still]
         with self._database.begin() as tx:
             self._index.absorb(
                 tx,
@@ -274,6 +302,10 @@ class Journals:
 
 def _token(name: str) -> str:
     return name.partition("-")[0]
+
+
+def _files(stretch: Stretch) -> set[str]:
+    return {one.file for one in stretch.entries if isinstance(one, InstanceReceived)}
 
 
 def _grown(path: Path, offset: int) -> bool:

@@ -79,6 +79,10 @@ class Room:
             spool=self.folder / "spool", quarantine=self.folder / "quarantine", quiet_s=QUIET_S, plan=self.plan,
         )  # fmt: skip
 
+    def entered(self, now: float) -> None:
+        """What stands in journals becomes rows, and no file is filed."""
+        Journals(database=self.database, index=self.index, store=self.store, folders=self.spool).absorb(now)
+
     @property
     def spool(self) -> SpoolFolders:
         return SpoolFolders(self.folder / "spool")

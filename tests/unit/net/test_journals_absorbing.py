@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from spool_room import QUIET_S, ReceiverStandIn, Room, make_room, work
 from dicom_node import faults
 from dicom_node.archive.model import AssociationClosed, Received
 from dicom_node.errors import StorageFailed
-from dicom_node.net import journal
+from dicom_node.net import journal, journals
 from dicom_node.net.journals import GONE
 from dicom_node.testing.series import SyntheticSeries
 
@@ -200,6 +200,59 @@ def test_records_that_failed_after_intake_saw_them_hide_nothing_behind_them(room
     settle(room)
     assert {path.read_bytes() for path in (images[0], *images[2:4])} <= room.archived()
     assert list(room.spool.journals.iterdir()) == []
+
+
+def test_what_the_disk_refused_after_intake_entered_it_is_forgotten(room: Room, images: list[Path]) -> None:
+    """Its sender was told that it was not stored: nobody need look at it, and quarantine has no file of it."""
+    room.receiver.receive(images[0], 0.0)
+    settle(room)
+    refuse_after(room, images[1], lambda: room.entered(0.0))
+    assert room.counts()["unfiled"] == 1
+    intake = room.intake()
+    work(intake, 0.0)
+    assert room.counts() | {"instances": 1, "unfiled": 0, "quarantined": 0} == room.counts()
+    room.receiver.receive(images[1], 1.0)
+    work(intake, 1.0)
+    assert room.counts() | {"instances": 2, "unfiled": 0, "quarantined": 0} == room.counts()
+
+
+def test_what_the_disk_refused_while_intake_entered_it_is_forgotten(
+    room: Room, images: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intake = room.intake()
+    read = journals.read_journal
+
+    def too_late(path: Path, *span: int) -> journal.Stretch:
+        """The receiver takes back what it wrote between our look at its journal and our look at the file."""
+        monkeypatch.setattr(journals, "read_journal", read)
+        found = read(path, *span)
+        with path.open("r+b") as stream:
+            stream.write(bytes(found.end))
+        for file in room.spooled():
+            file.unlink()
+        return found
+
+    monkeypatch.setattr(journals, "read_journal", too_late)
+    refuse_after(room, images[0], lambda: work(intake, 0.0))
+    settle(room)
+    assert room.counts() | {"instances": 0, "unfiled": 0, "quarantined": 0} == room.counts()
+
+
+def refuse_after(room: Room, image: Path, meanwhile: Callable[[], None]) -> None:
+    """A disk that refuses to sync an entry; `meanwhile` it can be read. The receiver removes the file, and says so."""
+    before = room.spooled()
+
+    def hook(point: str) -> None:
+        if point == "journal.written":
+            faults.arm(None)
+            meanwhile()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    faults.arm(hook)
+    with pytest.raises(StorageFailed):
+        room.receiver.receive(image, 0.0)
+    for file in room.spooled() - before:
+        file.unlink()
 
 
 def test_what_an_older_node_left_is_filed_and_its_orphans_go(room: Room, images: list[Path]) -> None:
