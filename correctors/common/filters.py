@@ -7,6 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+LEAST_INSIDE = 1e-3
+"""Share of a Gaussian's weight that lies inside; less is taken as this."""
+
 
 def gaussian(images: Tensor, sigma: float) -> Tensor:
     """Smooth images: separable, edges replicated, kernel cut at 3 sigma.
@@ -36,6 +39,20 @@ def gaussian_along(values: Tensor, sigma: float, axis: int) -> Tensor:
         return values
     matrix = _smoothing_matrix(values.shape[axis], sigma).to(values)
     return values @ matrix.T if axis == -1 else matrix @ values
+
+
+def gaussian_within(images: Tensor, inside: Tensor, sigma: float) -> Tensor:
+    """Gaussian mean of what lies inside, so that nothing beside it leaks in; little but zero far from it.
+
+    Args:
+        images: float (batch, y, x).
+        inside: 1 inside and 0 elsewhere, same type, (batch, y, x) or (1, y, x).
+        sigma: standard deviation [pixels].
+
+    Returns:
+        Shape of `images`.
+    """
+    return gaussian(images * inside, sigma) / gaussian(inside, sigma).clamp(min=LEAST_INSIDE)
 
 
 def _smoothing_matrix(count: int, sigma: float) -> Tensor:

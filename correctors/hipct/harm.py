@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
 
-from correctors.common.filters import gaussian
+from correctors.common.filters import gaussian_within
 from correctors.hipct.body import body_mask
 from dicom_node.contracts import BoolArray, FloatArray
 
@@ -58,19 +57,11 @@ def streak_levels(before: FloatArray, after: FloatArray, region: BoolArray, pixe
     """
     if int(region.sum()) < FEWEST_VOXELS:
         return 0.0, 0.0
-    inside = torch.from_numpy(region)
-    # Over the region only, so that bone and skin beside it do not leak in.
-    slices = torch.from_numpy(np.stack([before, after])).clamp(-1000.0, 2000.0) * inside
-    weighed = torch.cat([slices, inside[None].to(slices.dtype)])
-    bands = _means(weighed, FINE_MM / pixel_mm) - _means(weighed, COARSE_MM / pixel_mm)
-    first, second = (float(band[inside].double().square().mean().sqrt()) for band in bands)
+    slices = torch.from_numpy(np.stack([before, after])).clamp(-1000.0, 2000.0)
+    inside = torch.from_numpy(region[None]).to(slices.dtype)
+    fine, coarse = (gaussian_within(slices, inside, mm / pixel_mm) for mm in (FINE_MM, COARSE_MM))
+    first, second = (float(band[region].double().square().mean().sqrt()) for band in fine - coarse)
     return first, second
-
-
-def _means(weighed: Tensor, sigma: float) -> Tensor:
-    """Gaussian means (2, y, x) of two images, given with their weights (3, y, x)."""
-    smooth = gaussian(weighed, sigma)
-    return smooth[:2] / smooth[2].clamp(min=1e-3)
 
 
 def is_harm(before: float, after: float) -> bool:

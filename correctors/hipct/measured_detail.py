@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from correctors.common.attenuation import attenuation_to_hu_change
-from correctors.common.filters import gaussian
+from correctors.common.filters import gaussian, gaussian_within
 from correctors.hipct.body import dense
 from correctors.hipct.evidence import prior_of
 from correctors.hipct.hardening import without_hardening
@@ -65,12 +65,8 @@ def _let_through(scene: Scene, coarse: ParallelProjector, prior: Tensor, expecte
 
 def _middle_sizes(change: Tensor, tissue: Tensor) -> Tensor:
     """Those between the two Gaussians, of a change in tissue; where the gain is largest, it is 1."""
-    return (_mean(change, tissue, FINEST_PIXELS) - _mean(change, tissue, COARSEST_PIXELS)) / _largest_gain()
-
-
-def _mean(change: Tensor, tissue: Tensor, pixels: float) -> Tensor:
-    """Gaussian mean of what lies in tissue."""
-    return gaussian(change * tissue, pixels) / gaussian(tissue, pixels).clamp(min=1e-3)
+    fine, coarse = (gaussian_within(change, tissue, pixels) for pixels in (FINEST_PIXELS, COARSEST_PIXELS))
+    return (fine - coarse) / _largest_gain()
 
 
 def _largest_gain() -> float:

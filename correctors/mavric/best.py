@@ -20,7 +20,15 @@ from torch.nn import functional
 from correctors.common.device import half_precision
 from correctors.common.weights import load_network
 from correctors.mavric.best_network import MavricNetworks
-from correctors.mavric.evidence import Combining, Evidence, Straightened, combined_by, straightened, within
+from correctors.mavric.evidence import (
+    Combining,
+    Evidence,
+    Straightened,
+    changed_share,
+    combined_by,
+    straightened,
+    within,
+)
 from correctors.mavric.result import Result
 from dicom_node.errors import WeightsError
 
@@ -33,7 +41,6 @@ INPUTS: Mapping[str, Any] = MappingProxyType(
 """What goes in and out; a weights package whose `inputs` say otherwise was trained for another version."""
 MULTIPLE = 16
 """Sides are padded to it where the networks do not say."""
-_SURE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +84,7 @@ def refined(networks: nn.Module, evidence: Evidence) -> Refined:
     straight = straightened(acquired, field, scale, change[:, 1])
     seen = torch.stack(_image_channels(evidence, straight), dim=1)
     out = _run(networks, seen)
-    confidence = torch.sigmoid(torch.logit(straight.confidence, eps=_SURE) + out[:, 0])
+    confidence = changed_share(straight.confidence, out[:, 0])
     base = confidence * straight.both + (1 - confidence) * evidence.mean
     image = base + within(field, acquired.bins) * scale * out[:, 1]
     return Refined(image.clamp(min=0), straight, confidence)

@@ -23,7 +23,7 @@ _TISSUE = 1.5
 """How much larger the median may be than the detail tells, before tissue is taken for the reason."""
 _FOUR = ((0, 0), (0, 1), (1, 0), (1, 1))
 _SURE = 1e-3
-"""No attention is surer than that: its logit stays finite."""
+"""No share is surer than that: its logit stays finite."""
 _TINY = 1e-12
 
 
@@ -221,7 +221,7 @@ def straightened(
     bins = acquired.bins
     moved = unwarped(acquired.plus, acquired.minus, field, acquired.bandwidth_hz_px, bins)
     if attention_logit is not None:
-        attention = torch.sigmoid(torch.logit(moved.attention, eps=_SURE) + attention_logit)
+        attention = changed_share(moved.attention, attention_logit)
         moved = Unwarped(moved.plus, moved.minus, attention)
     plus, minus = (combined(images, field, bins) for images in (moved.plus, moved.minus))
     both = moved.attention * plus + (1 - moved.attention) * minus
@@ -244,3 +244,8 @@ def _diagonal(images: Tensor) -> Tensor:
 def _sampled(values: Tensor) -> Tensor:
     flat = values.flatten()
     return flat[:: max(1, len(flat) // _SAMPLES) | 1]  # an odd step meets every column
+
+
+def changed_share(share: Tensor, logit: Tensor) -> Tensor:
+    """A share from 0 to 1 after a change of its logit, both of one shape."""
+    return torch.sigmoid(torch.logit(share, eps=_SURE) + logit)

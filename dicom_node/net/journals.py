@@ -140,8 +140,7 @@ class Journals:
         removed = leave_old_spool(self._folders.files.parent, self._database, self._index, now)
         for name in names:
             if end := self._offsets().get(name, 0):
-                entries = read_journal(self._folders.journals / name, 0, end).entries
-                removed += self._remove_filed(one.file for one in entries if isinstance(one, InstanceReceived))
+                removed += self._remove_filed(_files(read_journal(self._folders.journals / name, 0, end)))
         return removed
 
     def _absorb(self, name: str, now: float) -> int:
@@ -227,8 +226,7 @@ class Journals:
         """Remove full journals of a living receiver once every file that they name is filed."""
         done = []
         for name in sealed:
-            entries = read_journal(self._folders.journals / name, 0).entries
-            files = [one.file for one in entries if isinstance(one, InstanceReceived)]
+            files = _files(read_journal(self._folders.journals / name, 0))
             with _disk(self._folders.files):
                 # files are filed in order: while the last one waits, the others need no look
                 if files and (self._folders.files / files[-1]).exists():
@@ -304,8 +302,9 @@ def _token(name: str) -> str:
     return name.partition("-")[0]
 
 
-def _files(stretch: Stretch) -> set[str]:
-    return {one.file for one in stretch.entries if isinstance(one, InstanceReceived)}
+def _files(stretch: Stretch) -> list[str]:
+    """Names of the files that its entries tell of, in order."""
+    return [one.file for one in stretch.entries if isinstance(one, InstanceReceived)]
 
 
 def _grown(path: Path, offset: int) -> bool:

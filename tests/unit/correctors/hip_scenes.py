@@ -50,9 +50,14 @@ def pelvis() -> np.ndarray:
 def simulated(material: str, radius_mm: float, *, photons: float = 2e7, both: bool = False) -> MetalSimulation:
     """The pelvis scanned with one or two metal heads; tensors (1, y, x) [HU]."""
     share = disc((10, -75), radius_mm) + (disc((10, 75), radius_mm) if both else 0)
+    return scanned(pelvis(), share, material, photons=photons)
+
+
+def scanned(tissue: np.ndarray, share: np.ndarray, material: str, *, photons: float) -> MetalSimulation:
+    """A slice (y, x) [HU] scanned with metal, given as its share of each pixel; tensors (1, y, x) [HU]."""
     metal: Material = MATERIALS[material]
     return simulate_metal(
-        torch.from_numpy(pelvis()[None]),
+        torch.from_numpy(tissue[None]),
         {metal: torch.from_numpy(share[None].astype(np.float32))},
         projector=ParallelProjector(ParallelGeometry(SIDE, PIXEL_MM, ANGLES)),
         scanner=Scanner(Acquisition(photons=photons)),
