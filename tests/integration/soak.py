@@ -26,7 +26,7 @@ from pathlib import Path
 import faulty_node
 import soak_plan
 import soak_study
-from peers import Orthanc, orthanc
+from peers import Orthanc, orthanc, wait_until
 from postgresql import Server, run_server
 from soak_checks import Sent, check, unrest
 from soak_node import FaultyNode, faulty, kept_alive
@@ -116,25 +116,31 @@ def _carry_out(plan: Plan, one: FaultyNode, folder: Path, pacs: Orthanc) -> None
         pushes = [threads.submit(push, one.port, study, how) for study, how in zip(studies, plan.pushes, strict=True)]
         sent = [Sent(study, frozenset(one.result())) for study, one in zip(studies, pushes, strict=True)]
         kills.result()
-        wait_for_rest(one, sent, keeping=plan.keeping)
+        struck = wait_for_rest(one, sent, keeping=plan.keeping)
     check(one, pacs, sent, keeping=plan.keeping)
-    stop(one, sent, keeping=plan.keeping)
+    stop(one, sent, struck, keeping=plan.keeping)
     check(one, pacs, sent, keeping=plan.keeping)
 
 
-def stop(one: FaultyNode, sent: Sequence[Sent], *, keeping: bool) -> None:
-    """Stop it. Some points may be passed only while it drains: killed there, it is started and stopped once more.
+def stop(one: FaultyNode, sent: Sequence[Sent], struck: set[str], *, keeping: bool) -> None:
+    """Stop it. Some points may be passed only at rest or while it drains: killed there, it is started once more.
+
+    Args:
+        one: the node, at rest.
+        sent: what it was sent.
+        struck: faults that had struck when it was last seen alive.
+        keeping: see `wait_for_rest`.
 
     Raises:
         AssertionError: it ended otherwise than by SIGTERM or by a fault of the plan.
     """
-    fired = faulty_node.fired(one.notes)
+    if faulty_node.fired(one.notes) - struck:  # it may be starting again, and knows no SIGTERM yet
+        wait_until(lambda: one.dead or one.page("/readyz")[0] == 200, _REST_S, "node ready or down")
     while (status := one.stop()) != 0:
-        fired, before = faulty_node.fired(one.notes), fired
-        struck = {name.rpartition(".")[2] for name in fired - before}
-        assert status == -signal.SIGKILL and struck & {"node", "supervisor"}, f"SIGTERM ended the node with {status}"
+        since = {name.rpartition(".")[2] for name in faulty_node.fired(one.notes) - struck}
+        assert status == -signal.SIGKILL and since & {"node", "supervisor"}, f"SIGTERM ended the node with {status}"
         with kept_alive(one):
-            wait_for_rest(one, sent, keeping=keeping)
+            struck = wait_for_rest(one, sent, keeping=keeping)
 
 
 def _study(folder: Path, seed: int, number: int, how: Push) -> Study:
@@ -150,8 +156,10 @@ def _kill(plan: Plan, one: FaultyNode) -> None:
         one.strike(victim)
 
 
-def wait_for_rest(one: FaultyNode, sent: Iterable[Sent], *, keeping: bool = False, limit_s: float = _REST_S) -> None:
-    """Wait until nothing is left to do, seen twice in a row.
+def wait_for_rest(
+    one: FaultyNode, sent: Iterable[Sent], *, keeping: bool = False, limit_s: float = _REST_S
+) -> set[str]:
+    """Wait until nothing is left to do, seen twice in a row; returns the faults that had struck by then.
 
     Raises:
         AssertionError: it never came; says what was left.
@@ -159,10 +167,12 @@ def wait_for_rest(one: FaultyNode, sent: Iterable[Sent], *, keeping: bool = Fals
     sent = tuple(sent)
     end, quiet = time.monotonic() + limit_s, 0
     while quiet < 2:
+        struck = faulty_node.fired(one.notes)  # before the look: what strikes behind our back is not in it
         why = unrest(one, sent, keeping=keeping)
         quiet = 0 if why else quiet + 1
         assert time.monotonic() < end, f"not at rest after {limit_s:g} s: {why}"
         time.sleep(0.05)
+    return struck
 
 
 def campaign(

@@ -87,7 +87,7 @@ def test_a_node_that_is_killed_while_it_drains_is_started_and_stopped_once_more(
         monkeypatch.setattr(one, "stop", stop)
         one.start()
         try:
-            soak.stop(one, [], keeping=False)
+            soak.stop(one, [], set(), keeping=False)
             assert one.dead
             assert one.starts == 2
         finally:
@@ -102,4 +102,4 @@ def test_a_node_that_ends_badly_without_a_fault_is_a_failure(
         one = faulty(tmp_path / "node", pacs, [])
     monkeypatch.setattr(one, "stop", lambda: -9)
     with pytest.raises(AssertionError, match="ended the node with -9"):
-        soak.stop(one, [], keeping=False)
+        soak.stop(one, [], set(), keeping=False)
